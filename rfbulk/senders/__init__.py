@@ -1,0 +1,4 @@
+"""Where shards are read, packed and PUT.
+
+Every sender takes a `ShardJob` and gives a `ShardResult`; none has the api key or the checkpoint.
+"""
