@@ -1,0 +1,380 @@
+/* The sink of the benchmarks: Roboflow's data staging service and the store behind its signed URLs, in one process
+ * that counts and checks what arrives and throws it away, so that a client's speed is seen and not a server's.
+ *
+ *     sink                  listen on a free port of 127.0.0.1, print it, serve until standard input ends
+ *
+ *     GET  /_stats          totals since the last reset
+ *     POST /_reset          forget everything; ?sums=1 takes each image's checksum from now on
+ *     PUT  /raw/…           any tar, for contenders that know nothing of the service
+ *
+ * Every request with an api key counts as authorised. A thread serves each connection. */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/resource.h>
+
+#include "crc32c.h"
+#include "http.h"
+#include "store.h"
+#include "tarwalk.h"
+
+#define STAGING "/data-staging/v1/external/"
+#define SHARD_LIMIT_BYTES 5368709120ull /* above any contender's shard */
+#define DAY_SECONDS 86400
+
+static int listening_port;
+
+/* What arrived in the body of one PUT. */
+struct receipt {
+    uint64_t bytes;
+    uint32_t crc;
+    struct tar_walk walk;
+};
+
+static bool receive_tar(struct connection *connection, struct request *request, struct receipt *receipt)
+{
+    const unsigned char *span;
+    ssize_t length;
+    uint32_t state = CRC32C_START;
+    *receipt = (struct receipt){.walk.sums = store.sums};
+    while ((length = request_body(connection, request, &span)) > 0) {
+        if (receipt->bytes == 0)
+            store_note_first_byte();
+        receipt->bytes += (uint64_t)length;
+        state = crc32c_update(state, span, (size_t)length);
+        tar_feed(&receipt->walk, span, (size_t)length);
+    }
+    receipt->crc = crc32c_value(state);
+    return length == 0;
+}
+
+static bool discard_body(struct connection *connection, struct request *request)
+{
+    const unsigned char *span;
+    ssize_t length;
+    while ((length = request_body(connection, request, &span)) > 0)
+        ;
+    return length == 0;
+}
+
+static void base64_crc(uint32_t crc, char encoded[9])
+{
+    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    uint64_t bits = (uint64_t)crc << 16; /* four bytes, padded to six */
+    for (int at = 0; at < 8; at++)
+        encoded[at] = letters[bits >> (42 - 6 * at) & 63];
+    memcpy(encoded + 6, "==", 3);
+}
+
+static void count_receipt(const struct receipt *receipt)
+{
+    struct totals *totals = &store.totals;
+    totals->puts++;
+    totals->last_put = monotonic_seconds();
+    totals->malformed += tar_is_whole(&receipt->walk) ? 0 : 1;
+    totals->body_bytes += receipt->bytes;
+    totals->crc_sum += receipt->crc;
+    totals->images += receipt->walk.images;
+    totals->image_bytes += receipt->walk.image_bytes;
+    totals->image_sum += receipt->walk.image_sum;
+}
+
+static bool answer_stored(struct connection *connection, uint32_t crc)
+{
+    char encoded[9], headers[128];
+    base64_crc(crc, encoded);
+    snprintf(headers, sizeof headers, "x-goog-hash: crc32c=%s\r\nETag: \"%08x\"\r\n", encoded, (unsigned)crc);
+    return answer(connection, "200 OK", headers, "", NULL);
+}
+
+static bool answer_failure(struct connection *connection, const char *status, const char *why)
+{
+    struct text body = {NULL, 0, 0};
+    text_add(&body, "{\"error\": \"%s\"}", why);
+    bool sent = answer_json(connection, status, &body);
+    free(body.data);
+    return sent;
+}
+
+static bool put_shard(struct connection *connection, struct request *request)
+{
+    struct receipt receipt;
+    char id[65];
+    unsigned long number;
+    if (!receive_tar(connection, request, &receipt))
+        return false;
+    bool known = false;
+    bool named = sscanf(request->path, "/store/%64[^/]/%lu", id, &number) == 2;
+    pthread_mutex_lock(&store.lock);
+    struct batch *batch = named ? store_find(id) : NULL;
+    if (batch != NULL && number < batch->shard_count) {
+        known = true;
+        store_keep(batch, &batch->shards[number], receipt.walk.images);
+    }
+    if (known || strncmp(request->path, "/raw/", 5) == 0) {
+        known = true;
+        count_receipt(&receipt);
+    }
+    pthread_mutex_unlock(&store.lock);
+    return known ? answer_stored(connection, receipt.crc) : answer_failure(connection, "404 Not Found", "no such grant");
+}
+
+static bool post_grant(struct connection *connection, const char *id)
+{
+    char date[32];
+    time_t now = time(NULL);
+    struct tm parts;
+    strftime(date, sizeof date, "%Y%m%dT%H%M%SZ", gmtime_r(&now, &parts));
+    pthread_mutex_lock(&store.lock);
+    size_t number = store_grant(id);
+    pthread_mutex_unlock(&store.lock);
+    struct text body = {NULL, 0, 0};
+    text_add(&body,
+             "{\"status\": \"ok\", \"signedURLDetails\": {\"uploadURL\": \"http://127.0.0.1:%d/store/%s/%zu"
+             "?X-Goog-Algorithm=GOOG4-RSA-SHA256&X-Goog-Credential=bench%%2F%.8s%%2Fauto%%2Fstorage%%2Fgoog4_request"
+             "&X-Goog-Date=%s&X-Goog-Expires=3600&X-Goog-SignedHeaders=host%%3Bx-goog-content-length-range"
+             "&X-Goog-Signature=%064zx\", \"method\": \"PUT\", \"maxFileSizeBytes\": %llu, "
+             "\"extensionHeaders\": {\"x-goog-content-length-range\": \"0,%llu\"}}}",
+             listening_port, id, number, date, date, number, SHARD_LIMIT_BYTES, SHARD_LIMIT_BYTES);
+    bool sent = answer_json(connection, "200 OK", &body);
+    free(body.data);
+    return sent;
+}
+
+static void add_date(struct text *text, time_t when)
+{
+    char date[32];
+    struct tm parts;
+    strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%S+00:00", gmtime_r(&when, &parts));
+    text_add(text, "\"%s\"", date);
+}
+
+static void add_metadata(struct text *text, const struct batch *batch)
+{
+    text_add(text,
+             "{\"displayName\": \"%s\", \"batchId\": \"%s\", \"batchType\": \"sharded-batch\", "
+             "\"batchContentType\": \"images\", \"createdDate\": ",
+             batch->id, batch->id);
+    add_date(text, batch->created);
+    text_add(text, ", \"expiryDate\": ");
+    add_date(text, batch->created + 7 * DAY_SECONDS);
+    text_add(text, "}");
+}
+
+static void add_page_token(struct text *text, size_t next, size_t count)
+{
+    if (next < count)
+        text_add(text, "], \"nextPageToken\": \"%zu\"}", next);
+    else
+        text_add(text, "], \"nextPageToken\": null}");
+}
+
+static void add_batches(struct text *text, const struct request *request)
+{
+    size_t at = request_number(request, "nextPageToken", 0);
+    size_t rows = request_number(request, "pageSize", 100);
+    const char *separator = "";
+    text_add(text, "{\"batches\": [");
+    for (; at < store.batch_count && rows > 0; at++, rows--, separator = ", ") {
+        text_add(text, "%s", separator);
+        add_metadata(text, &store.batches[at]);
+    }
+    add_page_token(text, at, store.batch_count);
+}
+
+static void add_shards(struct text *text, const struct request *request, const struct batch *batch)
+{
+    size_t at = request_number(request, "nextPageToken", 0);
+    size_t rows = request_number(request, "pageSize", 100);
+    const char *separator = "";
+    text_add(text, "{\"shards\": [");
+    for (; at < batch->shard_count && rows > 0; at++) {
+        if (!batch->shards[at].stored)
+            continue;
+        text_add(text,
+                 "%s{\"shardId\": \"shard-%zu\", \"statusName\": \"shard-indexed\", \"statusType\": \"success\", "
+                 "\"shardObjectsCount\": %llu, \"statusMetadata\": {}, \"eventTimestamp\": ",
+                 separator, at, (unsigned long long)batch->shards[at].images);
+        add_date(text, batch->created);
+        text_add(text, "}");
+        separator = ", ";
+        rows--;
+    }
+    add_page_token(text, at, batch->shard_count);
+}
+
+/* Everything under …/batches that is read. `rest` is what follows the batch, without its slash. */
+static bool get_batch(struct connection *connection, const struct request *request, const char *id, const char *rest)
+{
+    struct text body = {NULL, 0, 0};
+    pthread_mutex_lock(&store.lock);
+    const struct batch *batch = store_find(id);
+    if (*id == '\0') {
+        add_batches(&body, request);
+    } else if (batch != NULL && *rest == '\0') {
+        text_add(&body, "{\"batch\": ");
+        add_metadata(&body, batch);
+        text_add(&body, "}");
+    } else if (batch != NULL && strcmp(rest, "count") == 0) {
+        text_add(&body, "{\"count\": %llu}", (unsigned long long)batch->images);
+    } else if (batch != NULL && strcmp(rest, "shards") == 0) {
+        add_shards(&body, request, batch);
+    }
+    pthread_mutex_unlock(&store.lock);
+    bool sent = body.data != NULL ? answer_json(connection, "200 OK", &body)
+                                  : answer_failure(connection, "404 Not Found", "no such batch");
+    free(body.data);
+    return sent;
+}
+
+static bool post_image(struct connection *connection, const char *id)
+{
+    pthread_mutex_lock(&store.lock);
+    size_t number = store_grant(id);
+    struct batch *batch = store_find(id);
+    store_keep(batch, &batch->shards[number], 1);
+    store.totals.images++;
+    pthread_mutex_unlock(&store.lock);
+    struct text body = {NULL, 0, 0};
+    text_add(&body, "{\"status\": \"ok\"}");
+    bool sent = answer_json(connection, "200 OK", &body);
+    free(body.data);
+    return sent;
+}
+
+static bool serve_staging(struct connection *connection, struct request *request)
+{
+    char id[65] = "", rest[64] = "";
+    int parts = sscanf(request->path + strlen(STAGING), "%*[^/]/batches/%64[^/]/%63s", id, rest);
+    bool posts = strcmp(request->method, "POST") == 0;
+    if (!discard_body(connection, request))
+        return false;
+    if (!posts)
+        return get_batch(connection, request, id, rest);
+    if (parts == 2 && strcmp(rest, "bulk-upload/image-files") == 0)
+        return post_grant(connection, id);
+    if (parts == 2 && strcmp(rest, "upload/image") == 0)
+        return post_image(connection, id);
+    return answer_failure(connection, "404 Not Found", "the sink has no such call");
+}
+
+static bool answer_stats(struct connection *connection)
+{
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    double cpu = (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+                 (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+    struct text body = {NULL, 0, 0};
+    pthread_mutex_lock(&store.lock);
+    struct totals totals = store.totals;
+    pthread_mutex_unlock(&store.lock);
+    text_add(&body, "{\"requests\": %llu, \"grants\": %llu, \"puts\": %llu, \"malformed\": %llu, ",
+             (unsigned long long)totals.requests, (unsigned long long)totals.grants, (unsigned long long)totals.puts,
+             (unsigned long long)totals.malformed);
+    text_add(&body, "\"body_bytes\": %llu, \"images\": %llu, \"image_bytes\": %llu, ",
+             (unsigned long long)totals.body_bytes, (unsigned long long)totals.images,
+             (unsigned long long)totals.image_bytes);
+    text_add(&body, "\"image_sum\": %llu, \"crc_sum\": %llu, \"cpu_seconds\": %.6f, ",
+             (unsigned long long)totals.image_sum, (unsigned long long)totals.crc_sum, cpu);
+    text_add(&body, "\"first_request\": %.6f, \"first_put\": %.6f, \"last_put\": %.6f}", totals.first_request,
+             totals.first_put, totals.last_put);
+    bool sent = answer_json(connection, "200 OK", &body);
+    free(body.data);
+    return sent;
+}
+
+static bool answer_workspace(struct connection *connection)
+{
+    struct text body = {NULL, 0, 0};
+    text_add(&body, "{\"workspace\": \"bench\"}");
+    bool sent = answer_json(connection, "200 OK", &body);
+    free(body.data);
+    return sent;
+}
+
+/* Serve one request. False when the connection is to end. */
+static bool serve(struct connection *connection, struct request *request)
+{
+    bool puts = strcmp(request->method, "PUT") == 0;
+    if (strcmp(request->path, "/_stats") == 0)
+        return answer_stats(connection);
+    if (strcmp(request->path, "/_reset") == 0) {
+        store_reset(request_number(request, "sums", 0) != 0);
+        return discard_body(connection, request) && answer(connection, "200 OK", "", "", NULL);
+    }
+    store_note_request();
+    if (puts)
+        return put_shard(connection, request);
+    if (strncmp(request->path, STAGING, strlen(STAGING)) == 0)
+        return serve_staging(connection, request);
+    if (!discard_body(connection, request))
+        return false;
+    if (strcmp(request->path, "/") == 0)
+        return answer_workspace(connection);
+    return answer_failure(connection, "404 Not Found", "the sink has no such call");
+}
+
+static void *serve_connection(void *argument)
+{
+    struct connection connection = {.socket = (int)(intptr_t)argument, .buffer = malloc(CONNECTION_BYTES + 1)};
+    struct request *request = malloc(sizeof *request);
+    if (connection.buffer == NULL || request == NULL)
+        abort();
+    while (request_read(&connection, request) && serve(&connection, request) && !request->closes)
+        ;
+    close(connection.socket);
+    free(request);
+    free(connection.buffer);
+    return NULL;
+}
+
+static void *accept_connections(void *argument)
+{
+    int listener = (int)(intptr_t)argument, yes = 1;
+    pthread_attr_t detached;
+    pthread_attr_init(&detached);
+    pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
+    for (;;) {
+        int socket = accept(listener, NULL, NULL);
+        pthread_t thread;
+        if (socket < 0)
+            continue;
+        setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
+        if (pthread_create(&thread, &detached, serve_connection, (void *)(intptr_t)socket) != 0)
+            close(socket);
+    }
+    return NULL;
+}
+
+static int listen_anywhere(void)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t length = sizeof address;
+    int listener = socket(AF_INET, SOCK_STREAM, 0);
+    if (listener < 0 || bind(listener, (struct sockaddr *)&address, sizeof address) != 0 || listen(listener, 512) != 0 ||
+        getsockname(listener, (struct sockaddr *)&address, &length) != 0) {
+        perror("sink: cannot listen");
+        exit(1);
+    }
+    listening_port = ntohs(address.sin_port);
+    return listener;
+}
+
+int main(void)
+{
+    pthread_t thread;
+    char byte;
+    signal(SIGPIPE, SIG_IGN);
+    crc32c_prepare();
+    int listener = listen_anywhere();
+    if (pthread_create(&thread, NULL, accept_connections, (void *)(intptr_t)listener) != 0)
+        return 1;
+    printf("%d\n", listening_port);
+    fflush(stdout);
+    while (read(0, &byte, 1) > 0) /* whoever started the sink holds the other end */
+        ;
+    return 0;
+}
