@@ -1,0 +1,145 @@
+"""Who takes part in uploading: rfbulk, Roboflow's own client, `tar | curl`, and the limit.
+
+Each is run as its users run it, with default options; one that is not there is named with the reason.
+"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from benchmarks.bench import ROOT
+from benchmarks.process import Command, run_command
+from benchmarks.sink import compiled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from benchmarks.bench import Bench
+
+RIVAL = "inference-cli"
+RIVAL_VERSION = "1.8.3"
+RIVAL_VENV = ROOT / ".venv-inference"
+LIMIT = "limit"
+RFBULK = "rfbulk"
+CURL = "tar | curl"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One upload to be done: a folder, the sink's port, a batch never used before, a fresh folder for state."""
+
+    folder: Path
+    port: int
+    batch: str
+    state: Path
+
+    @property
+    def url(self) -> str:
+        """Where the service is."""
+        return f"http://127.0.0.1:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A way to upload. `start_command` does nothing but start (None: starting takes no time worth taking off)."""
+
+    name: str
+    command: Callable[[Job], Command]
+    start_command: Command | None = None
+    clean: Callable[[Job], None] = lambda _: None
+
+
+def contenders(bench: Bench) -> tuple[list[Contender], list[str]]:
+    """Return those who can take part, and why the others cannot."""
+    found: list[Contender] = []
+    missing: list[str] = []
+    for seek in (rfbulk, rival, tar_curl, limit):
+        match seek(bench):
+            case Contender() as contender:
+                found.append(contender)
+            case reason:
+                missing.append(reason)
+    return found, missing
+
+
+def rfbulk(bench: Bench) -> Contender | str:
+    """Return the product, or why it cannot run."""
+    start = Command((str(bench.python), "-m", "rfbulk", "--version"))
+    tried = run_command(start)
+    if tried.exit_code != 0:
+        return f"{RFBULK}: `{shlex.join(start.arguments)}` fails: {tried.output.strip().rpartition(chr(10))[2]}"
+
+    def command(job: Job) -> Command:
+        return Command(
+            (str(bench.python), "-m", "rfbulk", "upload", "images", str(job.folder), "--batch-id", job.batch),
+            rfbulk_environment(job),
+        )
+
+    return Contender(RFBULK, command, start)
+
+
+def rfbulk_environment(job: Job) -> dict[str, str]:
+    """Return what leads rfbulk to the sink and to a state of its own."""
+    return {
+        "ROBOFLOW_API_URL": job.url,
+        "ROBOFLOW_API_KEY": "bench",
+        "RFBULK_STATE_DIR": str(job.state),
+        "XDG_STATE_HOME": str(job.state),  # for the library, which reads no environment of ours
+    }
+
+
+def rival(bench: Bench) -> Contender | str:
+    """Return Roboflow's own client, installing it into its own environment if it is to be there."""
+    program = bench.inference
+    if not program.exists() and program == RIVAL_VENV / "bin" / "inference" and not bench.smoke:
+        _install_rival(bench)
+    if not program.exists():
+        return f"{RIVAL}: there is no {program} (a run without --smoke installs it, --inference names another)"
+
+    def command(job: Job) -> Command:
+        create = ("rf-cloud", "data-staging", "create-batch-of-images")
+        where = ("--images-dir", str(job.folder), "--batch-id", job.batch, "--api-key", "bench")
+        return Command((str(program), *create, *where), {"API_BASE_URL": job.url})
+
+    return Contender(RIVAL, command, Command((str(program), "--version")), _remove_rival_log)
+
+
+def _install_rival(bench: Bench) -> None:
+    print(f"installing {RIVAL} {RIVAL_VERSION} into {RIVAL_VENV}", flush=True)
+    try:
+        subprocess.run([bench.python, "-m", "venv", RIVAL_VENV], check=True)
+        pip = (RIVAL_VENV / "bin" / "python", "-m", "pip", "install", "--quiet")
+        subprocess.run([*pip, f"{RIVAL}=={RIVAL_VERSION}"], check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        print(f"{RIVAL} cannot be installed: {error}", flush=True)
+        shutil.rmtree(RIVAL_VENV, ignore_errors=True)
+
+
+def _remove_rival_log(job: Job) -> None:
+    for log in job.folder.glob(".import_log-*"):
+        log.unlink()
+
+
+def tar_curl(_: Bench) -> Contender | str:
+    """Return the shell's way to move a folder, with neither grants nor checks."""
+    for program in ("tar", "curl"):
+        if shutil.which(program) is None:
+            return f"{CURL}: there is no {program}"
+
+    def command(job: Job) -> Command:
+        pack = shlex.join(("tar", "-C", str(job.folder), "-cf", "-", "."))
+        send = shlex.join(("curl", "-sS", "--fail", "-T", "-", f"{job.url}/raw/{job.batch}"))
+        return Command(("sh", "-c", f"{pack} | {send}"))
+
+    return Contender(CURL, command)
+
+
+def limit(bench: Bench) -> Contender | str:
+    """Return the least that any client must do, in C."""
+    program = compiled("limit", bench.build)
+    return Contender(LIMIT, lambda job: Command((str(program), str(job.folder), str(job.port))))

@@ -1,0 +1,73 @@
+"""Append what was measured to a file of JSON lines, with the machine, the versions and the settings it holds for."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from dataclasses import asdict
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.bench import ROOT
+from benchmarks.process import output_of
+
+if TYPE_CHECKING:
+    from benchmarks.bench import Bench, Outcome, Scenario
+
+
+def append(file: Path, bench: Bench, scenario: Scenario, outcome: Outcome) -> None:
+    """Add one line for one scenario."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    line = {
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        "scenario": scenario.name,
+        "machine": _machine(),
+        "versions": _versions(bench),
+        "settings": {"rounds": bench.rounds, "scale": bench.scale, "smoke": bench.smoke},
+        "results": outcome.results,
+        "goals": [{**asdict(goal), "holds": goal.holds} for goal in outcome.goals],
+        "skipped": outcome.skipped,
+        "problems": outcome.problems,
+    }
+    with file.open("a", encoding="utf-8") as lines:
+        lines.write(json.dumps(line) + "\n")
+
+
+def _machine() -> dict[str, object]:
+    return {
+        "system": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "load": os.getloadavg(),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+@cache
+def _versions(bench: Bench) -> dict[str, str | None]:
+    python = str(bench.python)
+    rival = bench.inference.with_name("python")
+    names = ("rfbulk", "aiohttp", "uvloop", "anyio")
+    installed = f"import importlib.metadata as m; print(*map(m.version, {names!r}))"
+    found = (output_of(python, "-c", installed) or "").split()
+    return {
+        **dict(zip(names, found, strict=False)),
+        "python": output_of(python, "--version"),
+        "commit": output_of("git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"),
+        "inference-cli": output_of(
+            str(rival), "-c", "from importlib.metadata import version; print(version('inference-cli'))"
+        ),
+        "curl": (output_of("curl", "--version") or "").split("\n")[0] or None,
+        "cc": (output_of("cc", "--version") or "").split("\n")[0] or None,
+    }

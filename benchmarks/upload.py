@@ -1,0 +1,152 @@
+"""Ask how long it takes from the start of the command until a folder of images is stored, and what it costs.
+
+Three sets: normal images (a), small ones (b), large ones (c); each beside Roboflow's own client, beside `tar | curl`,
+and beside the least that any client must do (`limit.c`). All send over plain HTTP to the same sink on the same machine,
+which takes its share of the processors from everyone alike.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from benchmarks.bench import Goal, Outcome, Scenario, Table
+from benchmarks.contenders import CURL, LIMIT, RFBULK, RIVAL, contenders
+from benchmarks.datasets import LARGE, NORMAL, SMALL, DataSet, Shape, prepare
+from benchmarks.rounds import Run, Series, play
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from benchmarks.bench import Bench
+
+COLUMNS = (
+    "",
+    "wall s",
+    "spread",
+    "MB/s",
+    "CPU s/GB",
+    "peak MB",
+    "x rival",
+    "CPU / rival",
+    "memory / rival",
+    "/ limit",
+    "start s",
+    "x rival, no start",
+    "/ limit, no start",
+)
+TIMES_THE_RIVAL = {"a": 4.0, "b": 4.0, "c": 5.0}
+CPU_OF_THE_RIVAL = 1 / 4
+MEMORY_OF_THE_RIVAL = 1 / 8
+
+
+def run(shape: Shape, bench: Bench) -> Outcome:
+    """Upload one set by all who can, in turns."""
+    data = prepare(shape, bench)
+    entrants, missing = contenders(bench)
+    series = play(entrants, data, rounds=bench.rounds, build=bench.build)
+    title = f"upload {shape.name}: {data.files:,} files, {data.total_bytes / 1e9:.2f} GB, {bench.rounds} rounds"
+    return Outcome(
+        tables=(Table(title, COLUMNS, tuple(_row(each, series, data) for each in series)),),
+        results=tuple(_record(each, data) for each in series),
+        goals=tuple(_goals(shape, series)),
+        skipped=tuple(missing),
+        problems=tuple(problem for each in series for problem in each.problems),
+    )
+
+
+def _row(mine: Series, all_series: list[Series], data: DataSet) -> tuple[str, ...]:
+    rival, limit = _named(RIVAL, all_series), _named(LIMIT, all_series)
+    walls = [run.cost.wall_seconds for run in mine.timed]
+    return (
+        mine.name,
+        f"{mine.wall_seconds:.2f}",
+        f"{min(walls):.2f} to {max(walls):.2f}",
+        f"{data.total_bytes / 1e6 / mine.wall_seconds:.0f}",
+        f"{mine.cpu_seconds / data.total_bytes * 1e9:.2f}",
+        f"{_peak(mine) / 1e6:.0f}",
+        _ratio(_wall, rival, mine),
+        _ratio(_cpu, mine, rival),
+        _ratio(_peak, mine, rival),
+        _ratio(_wall, mine, limit),
+        f"{mine.start_seconds:.2f}",
+        _ratio(_without_start, rival, mine),
+        _ratio(_without_start, mine, limit),
+    )
+
+
+def _ratio(figure: Callable[[Series], float], above: Series | None, below: Series | None) -> str:
+    return "-" if above is None or below is None else f"{figure(above) / max(1e-9, figure(below)):.2f}"
+
+
+def _wall(series: Series) -> float:
+    return series.wall_seconds
+
+
+def _cpu(series: Series) -> float:
+    return series.cpu_seconds
+
+
+def _named(name: str, series: list[Series]) -> Series | None:
+    return next((each for each in series if each.name == name), None)
+
+
+def _without_start(series: Series) -> float:
+    return max(1e-3, series.wall_seconds - series.start_seconds)
+
+
+def _peak(series: Series) -> int:
+    return series.checked.cost.peak_bytes or 0
+
+
+def _goals(shape: Shape, series: list[Series]) -> list[Goal]:
+    mine, rival, curl = (_named(name, series) for name in (RFBULK, RIVAL, CURL))
+    goals = []
+    if mine and rival:
+        times, cpu = rival.wall_seconds / mine.wall_seconds, mine.cpu_seconds / rival.cpu_seconds
+        memory = _peak(mine) / max(1, _peak(rival))
+        goals += [
+            Goal("times as fast as the rival", times, TIMES_THE_RIVAL[shape.name], at_least=True),
+            Goal("CPU of the rival's", cpu, CPU_OF_THE_RIVAL),
+            Goal("memory of the rival's", memory, MEMORY_OF_THE_RIVAL),
+        ]
+    if mine and curl:
+        goals.append(Goal("wall of `tar | curl`'s", mine.wall_seconds / curl.wall_seconds, 1.0))
+    return goals
+
+
+def _record(series: Series, data: DataSet) -> dict[str, object]:
+    return {
+        "contender": series.name,
+        "files": data.files,
+        "bytes": data.total_bytes,
+        "wall_seconds": series.wall_seconds,
+        "cpu_seconds": series.cpu_seconds,
+        "peak_bytes": _peak(series),
+        "start_seconds": series.start_seconds,
+        "problems": series.problems,
+        "runs": [_run_record(run) for run in series.timed],
+    }
+
+
+def _run_record(run: Run) -> dict[str, object]:
+    return {
+        "wall_seconds": run.cost.wall_seconds,
+        "cpu_seconds": run.cost.cpu_seconds,
+        "sink_cpu_seconds": run.sink_cpu_seconds,
+        "idle_before": run.idle,
+        "first_request_seconds": run.stats.first_request - run.cost.started,
+        "first_byte_seconds": run.stats.first_put - run.cost.started,
+        "puts": run.stats.puts,
+        "grants": run.stats.grants,
+    }
+
+
+SCENARIOS = tuple(
+    Scenario(f"upload-{shape.name}", question, partial(run, shape))
+    for shape, question in (
+        (NORMAL, "normal images of 60 to 140 KB, beside the rivals and the limit"),
+        (SMALL, "small images of 6 to 10 KB, beside the rivals and the limit"),
+        (LARGE, "large images of 2 to 4 MB, beside the rivals and the limit"),
+    )
+)
