@@ -1,0 +1,25 @@
+"""A server of the Data Staging API on this machine: for offline use, tests and benchmarks.
+
+It imports nothing of the rest of rfbulk: a codec shared with the client would hide a shared mistake.
+
+    async with Emulator(EmulatorOptions(store="memory")) as emulator:
+        ...  # talk to emulator.url with emulator.api_key
+        await emulator.settled()
+        emulator.ledger("my-batch").hashes
+"""
+
+from rfbulk.emulator.faults import Fault, FaultScript, parse_fault
+from rfbulk.emulator.ledger import Ledger, LedgerShard
+from rfbulk.emulator.options import EmulatorOptions
+from rfbulk.emulator.server import Emulator, serve
+
+__all__ = [
+    "Emulator",
+    "EmulatorOptions",
+    "Fault",
+    "FaultScript",
+    "Ledger",
+    "LedgerShard",
+    "parse_fault",
+    "serve",
+]

@@ -1,0 +1,71 @@
+"""A look inside for other processes on this machine: the ledger, the faults, the requests, and rest.
+
+GET  /_emulator/ledger/{batch}   what a batch holds
+GET  /_emulator/faults           the script and how far it is
+POST /_emulator/faults           a JSON list of faults as the command line writes them
+GET  /_emulator/requests         requests by operation, and the most at once
+GET  /_emulator/settled          answers when everything stored has been indexed
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import orjson
+
+from rfbulk.emulator.answers import ApiError, json_answer
+from rfbulk.emulator.ledger import read_ledger
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from rfbulk.emulator.indexing import Indexer
+    from rfbulk.emulator.service import Service
+
+
+@dataclass(frozen=True, slots=True)
+class Admin:
+    """The handlers; they serve this machine only."""
+
+    service: Service
+    indexer: Indexer
+
+    async def ledger(self, request: web.Request) -> web.Response:
+        """Tell what a batch holds."""
+        _check_local(request)
+        return json_answer(read_ledger(self.service.state.batches.get(request.match_info["batch_id"])).to_json())
+
+    async def show_faults(self, request: web.Request) -> web.Response:
+        """Tell which faults happened and which did not."""
+        _check_local(request)
+        consumed = [{**asdict(fault), "used": used} for fault, used in self.service.faults.consumed.items()]
+        return json_answer({"consumed": consumed, "unconsumed": self.service.faults.unconsumed()})
+
+    async def add_faults(self, request: web.Request) -> web.Response:
+        """Add to the script."""
+        _check_local(request)
+        try:
+            texts = orjson.loads(await request.read())
+            self.service.faults.add(*[str(text) for text in texts])
+        except (ValueError, TypeError) as error:
+            raise ApiError(400, f"a JSON list of faults is wanted: {error}") from error
+        return json_answer({"added": len(texts)})
+
+    async def requests(self, request: web.Request) -> web.Response:
+        """Tell how many requests came."""
+        _check_local(request)
+        traffic = self.service.traffic
+        return json_answer({"requests": dict(traffic.requests), "peaks": dict(traffic.peaks)})
+
+    async def settled(self, request: web.Request) -> web.Response:
+        """Answer when nothing is left to index."""
+        _check_local(request)
+        await self.indexer.settled()
+        return json_answer({"settled": True})
+
+
+def _check_local(request: web.Request) -> None:
+    if request.remote is None or not ipaddress.ip_address(request.remote).is_loopback:
+        raise ApiError(403, "only this machine may look inside")

@@ -1,0 +1,63 @@
+"""Pages of listings: which slice a request asks for, and the answer that leads to the next one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rfbulk.emulator.answers import ApiError, json_answer
+from rfbulk.emulator.paging import BadTokenError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aiohttp import web
+
+    from rfbulk.emulator.paging import PageTokens
+    from rfbulk.emulator.service import Service
+
+_MAX_PAGE_SIZE = 1000
+# Where a request keeps its page, for faults that send it elsewhere.
+PAGE_KEY = "rfbulk.emulator.page"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a listing: elements `start` to `end`."""
+
+    tokens: PageTokens
+    listing: str
+    start: int
+    end: int
+
+    def answer(self, field: str, elements: Sequence[object], total: int) -> web.Response:
+        """Answer with this page's elements; the last page's token is null."""
+        return json_answer({field: elements, "nextPageToken": self.token(self.end) if self.end < total else None})
+
+    def token(self, offset: int) -> str:
+        """Return a token for another place of the same listing."""
+        return self.tokens.write(self.listing, offset)
+
+
+def read_page(service: Service, request: web.Request, listing: str) -> Page:
+    """Return the page that a request asks for.
+
+    Raises:
+        ApiError: 400, its token or size is not acceptable.
+    """
+    size = _page_size(request.query.get("pageSize"), service.options.page_size)
+    token = request.query.get("nextPageToken")
+    try:
+        start = service.tokens.read(listing, token) if token else 0
+    except BadTokenError:
+        raise ApiError(400, "nextPageToken is not valid here") from None
+    page = request[PAGE_KEY] = Page(service.tokens, listing, start, start + size)
+    return page
+
+
+def _page_size(text: str | None, default: int) -> int:
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise ApiError(400, "pageSize must be a positive integer")
+    return min(int(text), _MAX_PAGE_SIZE)

@@ -1,0 +1,128 @@
+"""What an emulator is told when it is made: its place, its store, and a switch for each thing unknown of the service.
+
+Nothing here reads the environment or touches a disk.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+if TYPE_CHECKING:
+    import ssl
+    from pathlib import Path
+
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+StoreKind = Literal["memory", "folder", "count"]
+SecondPut = Literal["replaces", "indexes-again"]
+CountMode = Literal["indexed", "accepted"]
+EqualNames = Literal["keep-both", "last-wins", "fail"]
+LimitStatement = Literal["field", "header", "both", "none"]
+
+# 500 images of 20 MiB and their heads fit.
+DEFAULT_MAX_SHARD_BYTES = 10 * 1024**3
+# Google signs for at most seven days.
+MAX_GRANT_SECONDS = 7 * 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class EmulatorOptions:
+    """Where the emulator listens, what it keeps, and how it behaves where the service's behaviour is unknown.
+
+    | option | meaning |
+    | --- | --- |
+    | store | `memory`; `folder`: durable in `directory`; `count`: reads tars, keeps member names, drops contents |
+    | directory | the folder of the `folder` store; keys, port, batches, grants and ledger live there too |
+    | public_url | what signed URLs begin with, when clients come through a proxy |
+    | grant_seconds | how long a signed PUT or GET URL is valid |
+    | max_shard_bytes | the limit on one shard; enforced by the store when a header states it, else at indexing |
+    | limit_statement | whether a grant states it as `maxFileSizeBytes`, as `x-goog-content-length-range`, both, or not |
+    | index_delay_seconds | the least time between a PUT and its indexing |
+    | if_generation_match | grants carry `x-goog-if-generation-match: 0`, so that a second PUT is answered 412 |
+    | second_put | without that header: the new object takes the old one's place in the batch, or is indexed beside it |
+    | list_unfilled_shards | `/shards` lists shards that were granted and not filled |
+    | shard_id_in_url | the upload URL names the shard |
+    | count_mode | `/count` counts files that are indexed, or all that arrived in stored shards |
+    | equal_names | two files of one name: both stay, the later replaces the earlier, or the later fails |
+    | state_method | a grant says `"method": "PUT"` |
+    | date_skew_seconds | how far its clock (`Date` and expiry) runs ahead of this machine's |
+    | md5 | also compute md5, at the price of much CPU |
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    public_url: str | None = None
+    tls: ssl.SSLContext | None = None
+    workspace: str = "emulator"
+    api_key: str = "emulator"
+    store: StoreKind = "memory"
+    directory: Path | None = None
+    md5: bool = False
+    page_size: int = 100
+    latency_seconds: float = 0.0
+    index_delay_seconds: float = 0.0
+    date_skew_seconds: float = 0.0
+    grant_seconds: int = 3600
+    max_shard_bytes: int = DEFAULT_MAX_SHARD_BYTES
+    limit_statement: LimitStatement = "both"
+    state_method: bool = True
+    if_generation_match: bool = True
+    second_put: SecondPut = "replaces"
+    list_unfilled_shards: bool = True
+    shard_id_in_url: bool = True
+    count_mode: CountMode = "indexed"
+    equal_names: EqualNames = "keep-both"
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work.
+
+        Raises:
+            ValueError: an option is outside its range; the text names it.
+        """
+        _check_choices(self)
+        _check_ranges(self)
+        if (self.directory is None) == (self.store == "folder"):
+            raise ValueError("directory goes with the folder store, and only with it")
+        if not _PLAIN_NAME.fullmatch(self.workspace):
+            raise ValueError(f"workspace may hold letters, digits, - and _ only: {self.workspace!r}")
+        if not self.api_key:
+            raise ValueError("api_key must not be empty")
+
+    @property
+    def states_limit_in_field(self) -> bool:
+        """Whether a grant's JSON names the largest shard."""
+        return self.limit_statement in {"field", "both"}
+
+    @property
+    def states_limit_in_header(self) -> bool:
+        """Whether a grant's headers bind the largest shard."""
+        return self.limit_statement in {"header", "both"}
+
+
+def _check_choices(options: EmulatorOptions) -> None:
+    choices = {
+        "store": get_args(StoreKind),
+        "limit_statement": get_args(LimitStatement),
+        "second_put": get_args(SecondPut),
+        "count_mode": get_args(CountMode),
+        "equal_names": get_args(EqualNames),
+    }
+    for name, allowed in choices.items():
+        if getattr(options, name) not in allowed:
+            raise ValueError(f"{name} must be one of {', '.join(allowed)}: {getattr(options, name)!r}")
+
+
+def _check_ranges(options: EmulatorOptions) -> None:
+    ranges = {
+        "port": (0, 65535),
+        "page_size": (1, 1000),
+        "latency_seconds": (0, 3600),
+        "index_delay_seconds": (0, 3600),
+        "grant_seconds": (1, MAX_GRANT_SECONDS),
+        "max_shard_bytes": (1, 2**63),
+    }
+    for name, (least, most) in ranges.items():
+        if not least <= getattr(options, name) <= most:
+            raise ValueError(f"{name} must be between {least} and {most}: {getattr(options, name)!r}")

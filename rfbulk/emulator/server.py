@@ -1,0 +1,161 @@
+"""The emulator as a whole: it listens, serves, indexes, and leaves nothing running behind."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Self
+
+import anyio
+import msgspec
+from aiohttp import web
+from anyio import to_thread
+
+from rfbulk.emulator.app import make_app
+from rfbulk.emulator.faults import FaultScript
+from rfbulk.emulator.indexing import Indexer
+from rfbulk.emulator.journal import Journal, new_identity
+from rfbulk.emulator.ledger import Ledger, read_ledger
+from rfbulk.emulator.options import EmulatorOptions
+from rfbulk.emulator.service import Clock, Service, Traffic
+from rfbulk.emulator.storage import CountStore, FolderStore, MemoryStore
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from rfbulk.emulator.storage import Store
+
+# Large reads keep the cost per byte low; each connection may hold twice as much.
+_READ_BUFFER_BYTES = 256 * 1024
+# Requests under way when the emulator leaves are cut off like those of a server that dies.
+_SHUTDOWN_SECONDS = 0.05
+_BACKLOG = 1024
+
+
+class Emulator:
+    """A Data Staging service on this machine, from entering to leaving.
+
+    Needs asyncio (with any event loop). Enter and leave it in one task. `faults`, `clock` and `ledger` may be used
+    at any time; the rest once it has been entered.
+
+    Raises on entering:
+        OSError: the port cannot be had, or the folder not written.
+    """
+
+    def __init__(self, options: EmulatorOptions | None = None) -> None:
+        self.options = options or EmulatorOptions()
+        self.faults = FaultScript()
+        self.clock = Clock(self.options.date_skew_seconds)
+        self._traffic = Traffic()
+        self._exits = AsyncExitStack()
+        self._service: Service | None = None
+        self._indexer: Indexer | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it listens, without a slash at the end."""
+        return self._entered.base_url
+
+    @property
+    def workspace(self) -> str:
+        """The only workspace there is."""
+        return self.options.workspace
+
+    @property
+    def api_key(self) -> str:
+        """The only key that opens it."""
+        return self.options.api_key
+
+    @property
+    def requests(self) -> Counter[str]:
+        """How many requests came, by operation; those that met a fault count too."""
+        return self._traffic.requests
+
+    @property
+    def peak_requests(self) -> Counter[str]:
+        """How many requests of an operation were served at once at most."""
+        return self._traffic.peaks
+
+    def ledger(self, batch_id: str) -> Ledger:
+        """Return what a batch holds now; wait for `settled` first to have everything that was stored."""
+        return read_ledger(self._entered.state.batches.get(batch_id))
+
+    async def settled(self) -> None:
+        """Wait until everything stored so far has been indexed."""
+        if self._indexer is not None:
+            await self._indexer.settled()
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            service = await self._open_service(stack)
+            tasks = await stack.enter_async_context(anyio.create_task_group())
+            stack.callback(tasks.cancel_scope.cancel)
+            indexer = Indexer(service, tasks)
+            await self._listen(service, indexer, stack)
+            indexer.resume()
+            self._service, self._indexer = service, indexer
+            self._exits = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._exits.__aexit__(kind, error, trace)
+
+    @property
+    def _entered(self) -> Service:
+        if self._service is None:
+            raise RuntimeError("the emulator serves only inside `async with`")
+        return self._service
+
+    async def _open_service(self, stack: AsyncExitStack) -> Service:
+        directory = self.options.directory
+        if directory is None:
+            store: Store = CountStore() if self.options.store == "count" else MemoryStore()
+            return Service(self.options, new_identity(), store, None, self.clock, self.faults, self._traffic)
+        journal = Journal(directory)
+        identity, events = await to_thread.run_sync(journal.open)
+        stack.callback(journal.close)
+        store = FolderStore(journal.objects)
+        service = Service(self.options, identity, store, journal, self.clock, self.faults, self._traffic)
+        for event in events:
+            service.state.apply(event)
+        return service
+
+    async def _listen(self, service: Service, indexer: Indexer, stack: AsyncExitStack) -> None:
+        runner = web.AppRunner(
+            make_app(service, indexer),
+            access_log=None,
+            read_bufsize=_READ_BUFFER_BYTES,
+            auto_decompress=False,
+            shutdown_timeout=_SHUTDOWN_SECONDS,
+        )
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        listener = self._bind(service.identity.port)
+        port = listener.getsockname()[1]
+        scheme = "https" if self.options.tls else "http"
+        service.base_url = (self.options.public_url or f"{scheme}://{self.options.host}:{port}").rstrip("/")
+        await web.SockSite(runner, listener, ssl_context=self.options.tls).start()
+        if service.journal is not None and port != service.identity.port:
+            service.identity = msgspec.structs.replace(service.identity, port=port)
+            await to_thread.run_sync(service.journal.save_identity, service.identity)
+
+    def _bind(self, earlier_port: int) -> socket.socket:
+        try:
+            return socket.create_server((self.options.host, self.options.port or earlier_port), backlog=_BACKLOG)
+        except OSError as error:
+            # The port of an earlier process is a wish, the caller's own an order.
+            if self.options.port or error.errno != errno.EADDRINUSE:
+                raise
+            return socket.create_server((self.options.host, 0), backlog=_BACKLOG)
+
+
+async def serve(options: EmulatorOptions, on_ready: Callable[[str], None]) -> None:
+    """Run an emulator until cancelled; `on_ready` is told its URL once it listens."""
+    async with Emulator(options) as emulator:
+        on_ready(emulator.url)
+        await anyio.sleep_forever()

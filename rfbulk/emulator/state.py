@@ -1,0 +1,192 @@
+"""What the emulator holds: batches, shards, stored objects, indexed images. Nothing but the sum of its events.
+
+`State.apply` is the one place where it changes. It awaits nothing and touches no disk.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, assert_never
+
+import msgspec
+
+from rfbulk.emulator.events import (
+    BatchCreated,
+    Event,
+    FileStored,
+    ObjectStored,
+    ShardIndexed,
+    ShardScanned,
+    UploadGranted,
+)
+from rfbulk.emulator.tarscan import Member
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+SIMPLE_BATCH = "simple-batch"
+SHARDED_BATCH = "sharded-batch"
+
+_MEMBERS = msgspec.msgpack.Decoder(list[Member])
+
+
+def pack_members(members: Sequence[Member]) -> bytes:
+    """Pack members tightly: a million images should not be a million objects in memory."""
+    return msgspec.msgpack.encode(members)
+
+
+def unpack_members(packed: bytes) -> list[Member]:
+    """Return what `pack_members` was given."""
+    return _MEMBERS.decode(packed) if packed else []
+
+
+@dataclass(slots=True)
+class Shard:
+    """One grant and what became of it."""
+
+    shard_id: str
+    batch_id: str
+    object_name: str
+    event_at: float
+    file_name: str | None = None
+    status: str = "registered"
+    puts: int = 0
+    accepted: int = 0
+    indexed: int = 0
+    failed: tuple[tuple[str, str], ...] = ()
+    failure: str | None = None
+
+
+@dataclass(slots=True)
+class Content:
+    """The images that one stored object put into a batch."""
+
+    shard_id: str
+    key: str
+    members: bytes
+    count: int
+
+    def drop(self, names: frozenset[str]) -> None:
+        """Take the members of these names out."""
+        kept = [member for member in unpack_members(self.members) if member.name not in names]
+        self.members, self.count = pack_members(kept), len(kept)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """One file of a simple batch."""
+
+    name: str
+    key: str
+    size: int
+    sha256: bytes
+
+
+@dataclass(slots=True)
+class Batch:
+    """One batch. `contents` is in the order of indexing and only grows, so that paging is stable."""
+
+    batch_id: str
+    display_name: str
+    batch_type: str
+    content_type: str
+    created_at: float
+    shards: list[Shard] = field(default_factory=list)
+    contents: list[Content] = field(default_factory=list)
+    files: list[StoredFile] = field(default_factory=list)
+
+    @property
+    def indexed(self) -> int:
+        """How many files are in the batch."""
+        return len(self.files) + sum(content.count for content in self.contents)
+
+    @property
+    def accepted(self) -> int:
+        """How many files arrived, indexed or not, good or bad."""
+        return len(self.files) + sum(shard.accepted for shard in self.shards)
+
+    def names(self, *, except_shard: str | None = None) -> Iterator[str]:
+        """Go through the names of all files, or of all but one shard's, once for each time they are there."""
+        yield from (each.name for each in self.files)
+        for content in self.contents:
+            if content.shard_id != except_shard:
+                yield from (member.name for member in unpack_members(content.members))
+
+
+@dataclass(slots=True)
+class State:
+    """Everything, by its identifiers."""
+
+    batches: dict[str, Batch] = field(default_factory=dict)
+    shards: dict[str, Shard] = field(default_factory=dict)
+    uploads: dict[str, Shard] = field(default_factory=dict)
+    objects: dict[str, ObjectStored] = field(default_factory=dict)
+    generation: int = 0
+
+    def unindexed(self) -> list[ObjectStored]:
+        """Return the stored objects whose indexing has not ended."""
+        return [stored for name, stored in self.objects.items() if self.uploads[name].status == "uploaded"]
+
+    def apply(self, event: Event) -> None:
+        """Let an event take effect."""
+        match event:
+            case BatchCreated():
+                self.batches[event.batch_id] = Batch(
+                    event.batch_id, event.display_name, event.batch_type, event.content_type, event.at
+                )
+            case UploadGranted():
+                self._grant(event)
+            case ObjectStored():
+                self._store(event)
+            case ShardScanned():
+                self.shards[event.shard_id].accepted = event.accepted
+            case ShardIndexed():
+                self._index(event)
+            case FileStored():
+                self._add_file(event)
+            case _:
+                assert_never(event)
+
+    def _grant(self, event: UploadGranted) -> None:
+        shard = Shard(event.shard_id, event.batch_id, event.object_name, event.at, event.file_name)
+        self.uploads[event.object_name] = self.shards[event.shard_id] = shard
+        if event.file_name is None:
+            self.batches[event.batch_id].shards.append(shard)
+
+    def _store(self, event: ObjectStored) -> None:
+        self.objects[event.object_name] = event
+        self.generation = max(self.generation, event.generation)
+        shard = self.uploads[event.object_name]
+        shard.puts += 1
+        shard.status, shard.event_at = "uploaded", event.at
+
+    def _index(self, event: ShardIndexed) -> None:
+        shard = self.shards[event.shard_id]
+        shard.status, shard.event_at = "failed" if event.failure else "indexed", event.at
+        shard.indexed, shard.failed, shard.failure = event.count, event.failed, event.failure
+        batch = self.batches[shard.batch_id]
+        if event.dropped:
+            names = frozenset(event.dropped)
+            for content in batch.contents:
+                content.drop(names)
+        self._put_content(batch, event)
+
+    def _put_content(self, batch: Batch, event: ShardIndexed) -> None:
+        content = Content(event.shard_id, event.key, event.members, event.count)
+        if not event.beside:
+            for place, present in enumerate(batch.contents):
+                if present.shard_id == event.shard_id:
+                    batch.contents[place] = content
+                    return
+        batch.contents.append(content)
+
+    def _add_file(self, event: FileStored) -> None:
+        batch = self.batches[event.batch_id]
+        added = StoredFile(event.name, event.key, event.size, event.sha256)
+        if event.upload is not None:
+            self.uploads[event.upload].status = "indexed"
+        for place, present in enumerate(batch.files if event.instead else ()):
+            if present.name == event.name:
+                batch.files[place] = added
+                return
+        batch.files.append(added)
