@@ -31,7 +31,7 @@ async def tick_while(work: Callable[[], Awaitable[None]]) -> dict[str, float]:
         ticker = group.create_task(_tick(lags))
         await work()
         ticker.cancel()
-    parts = statistics.quantiles(lags, n=100)
+    parts = statistics.quantiles(lags, n=100, method="inclusive")
     return {
         "p50_seconds": parts[49],
         "p99_seconds": parts[98],

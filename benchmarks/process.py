@@ -60,6 +60,7 @@ def run_command(command: Command, *, watch_memory: bool = False) -> Cost:
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            cwd="/",  # a folder named like a package would be taken for it
         )
         with _killed_after(process.pid, LIMIT_SECONDS), _watched(process.pid, watch_memory) as peak:
             _, status, usage = os.wait4(process.pid, 0)

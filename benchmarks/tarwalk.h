@@ -32,9 +32,11 @@ static inline bool tar_is_zero(const unsigned char *head)
 
 static inline bool tar_checks(const unsigned char *head)
 {
-    unsigned long sum = 8 * ' '; /* the checksum's own field counts as spaces */
+    uint32_t sum = 8 * ' '; /* the checksum's own field counts as spaces */
     for (int at = 0; at < TAR_BLOCK; at++)
-        sum += at >= 148 && at < 156 ? 0 : head[at];
+        sum += head[at];
+    for (int at = 148; at < 156; at++)
+        sum -= head[at];
     return strtoul((const char *)head + 148, NULL, 8) == sum;
 }
 

@@ -7,6 +7,7 @@ which takes its share of the processors from everyone alike.
 
 from __future__ import annotations
 
+import statistics
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -45,7 +46,8 @@ def run(shape: Shape, bench: Bench) -> Outcome:
     data = prepare(shape, bench)
     entrants, missing = contenders(bench)
     series = play(entrants, data, rounds=bench.rounds, build=bench.build)
-    title = f"upload {shape.name}: {data.files:,} files, {data.total_bytes / 1e9:.2f} GB, {bench.rounds} rounds"
+    size = f"{data.files:,} files, {data.total_bytes / 1e9:.2f} GB"
+    title = f"upload {shape.name}: {size}, {bench.rounds} rounds; {_ceiling(series, data)}"
     return Outcome(
         tables=(Table(title, COLUMNS, tuple(_row(each, series, data) for each in series)),),
         results=tuple(_record(each, data) for each in series),
@@ -85,6 +87,12 @@ def _wall(series: Series) -> float:
 
 def _cpu(series: Series) -> float:
     return series.cpu_seconds
+
+
+def _ceiling(series: list[Series], data: DataSet) -> str:
+    """Say what the sink itself spends: together with the limit's own, all that these processors can take."""
+    taken = [run.sink_cpu_seconds for each in series for run in each.timed if each.name == LIMIT]
+    return f"the sink took {statistics.median(taken) / data.total_bytes * 1e9:.2f} CPU s/GB of the limit's"
 
 
 def _named(name: str, series: list[Series]) -> Series | None:
