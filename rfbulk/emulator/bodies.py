@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Protocol
 
 import anyio
 import google_crc32c
+from aiohttp import web
+
+from rfbulk.emulator.faults import Fault
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from aiohttp import web
-
-    from rfbulk.emulator.faults import Fault
 
 # Where a request keeps the fault that its body shall meet.
-BODY_FAULT_KEY = "rfbulk.emulator.body-fault"
+BODY_FAULT_KEY = web.RequestKey("body-fault", Fault)
 _CRC32C_BYTES = 4
 
 
@@ -65,7 +65,7 @@ async def read_body(request: web.Request) -> AsyncIterator[bytes]:
     Raises:
         ConnectionError: the connection ended before the body did.
     """
-    fault: Fault | None = request.get(BODY_FAULT_KEY)
+    fault = request.get(BODY_FAULT_KEY)
     spoil_at = _spoil_at(request, fault)
     position = 0
     async for chunk in request.content.iter_any():

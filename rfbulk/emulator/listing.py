@@ -5,20 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from aiohttp import web
+
 from rfbulk.emulator.answers import ApiError, json_answer
 from rfbulk.emulator.paging import BadTokenError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from aiohttp import web
-
     from rfbulk.emulator.paging import PageTokens
     from rfbulk.emulator.service import Service
 
 _MAX_PAGE_SIZE = 1000
-# Where a request keeps its page, for faults that send it elsewhere.
-PAGE_KEY = "rfbulk.emulator.page"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +35,10 @@ class Page:
     def token(self, offset: int) -> str:
         """Return a token for another place of the same listing."""
         return self.tokens.write(self.listing, offset)
+
+
+# Where a request keeps its page, for faults that send it elsewhere.
+PAGE_KEY = web.RequestKey("page", Page)
 
 
 def read_page(service: Service, request: web.Request, listing: str) -> Page:

@@ -38,7 +38,7 @@ class EmulatorOptions:
     | public_url | what signed URLs begin with, when clients come through a proxy |
     | grant_seconds | how long a signed PUT or GET URL is valid |
     | max_shard_bytes | the limit on one shard; enforced by the store when a header states it, else at indexing |
-    | limit_statement | whether a grant states it as `maxFileSizeBytes`, as `x-goog-content-length-range`, both, or not |
+    | limit_statement | whether a grant says so in `maxFileSizeBytes`, in `x-goog-content-length-range`, both, or not |
     | index_delay_seconds | the least time between a PUT and its indexing |
     | if_generation_match | grants carry `x-goog-if-generation-match: 0`, so that a second PUT is answered 412 |
     | second_put | without that header: the new object takes the old one's place in the batch, or is indexed beside it |

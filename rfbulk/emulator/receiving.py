@@ -18,7 +18,6 @@ from rfbulk.emulator.events import ObjectStored
 from rfbulk.emulator.signing import SignatureRefusedError, SignedRequest
 
 if TYPE_CHECKING:
-    from rfbulk.emulator.faults import Fault
     from rfbulk.emulator.indexing import Indexer
     from rfbulk.emulator.service import Service
     from rfbulk.emulator.storage import ObjectWriter
@@ -132,12 +131,12 @@ def _refuse_size(code: str, message: str) -> NoReturn:
 
 
 def _is_kept(request: web.Request) -> bool:
-    fault: Fault | None = request.get(BODY_FAULT_KEY)
+    fault = request.get(BODY_FAULT_KEY)
     return fault is None or fault.action != "corrupt" or fault.keep
 
 
 def _stored_answer(request: web.Request, stored: ObjectStored) -> web.Response:
-    fault: Fault | None = request.get(BODY_FAULT_KEY)
+    fault = request.get(BODY_FAULT_KEY)
     is_lying = fault is not None and fault.action == "wrong-hash"
     answer = web.Response(headers={"ETag": f'"{stored.key}"', "x-goog-generation": str(stored.generation)})
     answer.headers.add("x-goog-stored-content-length", str(stored.size))

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from rfbulk.emulator.storage import Store
 
-# Large reads keep the cost per byte low; each connection may hold twice as much.
-_READ_BUFFER_BYTES = 256 * 1024
+# A read is larger than this, so each arrives alone and is never joined with another, which would copy it again.
+_READ_BUFFER_BYTES = 64 * 1024
 # Requests under way when the emulator leaves are cut off like those of a server that dies.
 _SHUTDOWN_SECONDS = 0.05
 _BACKLOG = 1024
