@@ -23,15 +23,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rfbulk.core.model import UploadReport
+    from rfbulk.core.report import UploadReport
 
 
 class RfbulkError(Exception):
     """Base of all errors of rfbulk.
 
     `operation` is what was tried, `subject` the thing it was tried on, `cause` why it failed, and `advice` what
-    can be done next. `str()` joins them into one line.
+    can be done next. `str()` joins them into one line. `report` tells how far an upload came, where one was under way.
     """
+
+    report: UploadReport | None = None
 
     def __init__(self, operation: str, subject: str = "", *, cause: str = "", advice: str = "") -> None:
         self.operation = operation
@@ -54,27 +56,44 @@ class SourceError(RfbulkError):
     """The source as a whole cannot be read. Nothing has been sent."""
 
 
-class NotAuthorised(RfbulkError):  # noqa: N818 - named for what the caller sees
+class NotAuthorised(RfbulkError):
     """The api key is missing, wrong, or its plan does not include the operation."""
 
 
-class TroublePassing(RfbulkError):  # noqa: N818 - named for what the caller sees
-    """The service or the line did not work for longer than the retry budget. Saying the same again resumes."""
+class TroublePassing(RfbulkError):
+    """The service or the line did not work for longer than the retry budget. Saying the same again resumes.
+
+    `status` is the HTTP status, 0 where no answer came. `retry_after` is how many seconds the service asked to wait.
+    """
+
+    def __init__(
+        self,
+        operation: str,
+        subject: str = "",
+        *,
+        cause: str = "",
+        advice: str = "",
+        status: int = 0,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(operation, subject, cause=cause, advice=advice)
+        self.status = status
+        self.retry_after = retry_after
 
 
-class CheckpointBusy(RfbulkError):  # noqa: N818 - named for what the caller sees
+class CheckpointBusy(RfbulkError):
     """Another process works on the same transfer and holds its checkpoint."""
 
 
-class CheckpointDamaged(RfbulkError):  # noqa: N818 - named for what the caller sees
+class CheckpointDamaged(RfbulkError):
     """The checkpoint cannot be read or written. It is never guessed around."""
 
 
-class NoRoom(RfbulkError):  # noqa: N818 - named for what the caller sees
+class NoRoom(RfbulkError):
     """A disk is full. Saying the same again resumes once there is room."""
 
 
-class ServiceRefused(RfbulkError):  # noqa: N818 - named for what the caller sees
+class ServiceRefused(RfbulkError):
     """The service or the store refused for good. `status` is the HTTP status."""
 
     def __init__(
@@ -88,20 +107,8 @@ class ProtocolError(RfbulkError):
     """An answer of the service is outside the documented shape."""
 
 
-class TransferFailed(RfbulkError):  # noqa: N818 - named for what the caller sees
+class TransferFailed(RfbulkError):
     """A transfer cannot go on. `report` tells what was done; saying the same again resumes."""
-
-    def __init__(
-        self,
-        operation: str,
-        subject: str = "",
-        *,
-        cause: str = "",
-        advice: str = "",
-        report: UploadReport | None = None,
-    ) -> None:
-        super().__init__(operation, subject, cause=cause, advice=advice)
-        self.report = report
 
 
 class IngestFailed(TransferFailed):

@@ -1,0 +1,66 @@
+"""Which proxy leads to a host, by the environment's words. Never looks into ~/.netrc."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # the stubs forget it
+
+from yarl import URL
+
+from rfbulk.core.grants import is_loopback
+from rfbulk.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Proxies:
+    """A proxy for each scheme, and the hosts that are reached without one. URLs may hold a password."""
+
+    by_scheme: Mapping[str, URL]
+    bypass: str
+
+    def lead_to(self, url: URL) -> URL | None:
+        """Return the proxy for a URL, None to go there directly. This machine is never reached through a proxy."""
+        proxy = self.by_scheme.get(url.scheme)
+        if proxy is None or url.host is None or is_loopback(url.host):
+            return None
+        hosts = (url.host, f"{url.host}:{url.port}")
+        if any(proxy_bypass_environment(host, {"no": self.bypass}) for host in hosts):
+            return None
+        return proxy
+
+
+def proxies_from(environment: Mapping[str, str]) -> Proxies:
+    """Read `https_proxy`, `http_proxy`, `all_proxy` and `no_proxy`, in lower case first.
+
+    `HTTP_PROXY` is not believed in a CGI program, where a request's `Proxy` header sets it.
+
+    Raises:
+        UsageError: a proxy is of a kind that is not spoken.
+    """
+    found = {scheme: _proxy_for(scheme, environment) for scheme in ("http", "https")}
+    bypass = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
+    return Proxies({scheme: proxy for scheme, proxy in found.items() if proxy is not None}, bypass)
+
+
+def _proxy_for(scheme: str, environment: Mapping[str, str]) -> URL | None:
+    names = [f"{scheme}_proxy", f"{scheme}_proxy".upper(), "all_proxy", "ALL_PROXY"]
+    if "REQUEST_METHOD" in environment:
+        names.remove("HTTP_PROXY") if scheme == "http" else None
+    name = next((name for name in names if environment.get(name)), None)
+    return None if name is None else _parse(name, environment[name])
+
+
+def _parse(name: str, text: str) -> URL:
+    try:
+        proxy = URL(text if "://" in text else f"http://{text}")
+    except ValueError:
+        proxy = URL()
+    if proxy.scheme not in {"http", "https"} or not proxy.host:
+        raise UsageError(
+            "use proxy of", name, cause="it is not the address of an HTTP proxy", advice="write it as http://host:port"
+        )
+    return proxy
