@@ -1,0 +1,85 @@
+"""How many shards are sent at once: a level that climbs while it pays, and falls when the service asks for less."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+GAIN: Final = 1.05
+"""A step up must bring this much more throughput to be kept; less is the noise of a line."""
+
+HOLD_WINDOWS: Final = 8
+"""Windows to stay at a level that a step up did not better, before trying again: lines change over minutes."""
+
+
+class PaceLimits(msgspec.Struct, frozen=True):
+    """The bounds of the level. With `first == most == least` the level is fixed."""
+
+    least: int = 1
+    first: int = 4
+    most: int = 32
+
+
+class Pace:
+    """Finds the number of shards to send at once by trying.
+
+    `window(throughput)` is told, at regular intervals of busy sending, how much went through. The level doubles
+    while that brings more, then climbs by one, and steps back where it brought nothing. `slow_down()` halves it
+    when the service or the line shows that it is overloaded; further calls within the same window change nothing,
+    since one trouble hits many shards at once.
+    """
+
+    def __init__(self, limits: PaceLimits) -> None:
+        self.limits = limits
+        self.level = limits.first
+        self._best = 0.0
+        self._came_from: int | None = None
+        self._doubling = True
+        self._hold = 0
+        self._has_slowed = False
+
+    def slow_down(self) -> bool:
+        """Halve the level, at most once a window. True if it changed."""
+        if self._has_slowed:
+            return False
+        before = self.level
+        self._has_slowed = True
+        self._doubling = False
+        self._came_from = None
+        self._best = 0.0
+        self._hold = HOLD_WINDOWS
+        self.level = max(self.limits.least, self.level // 2)
+        return self.level != before
+
+    def window(self, throughput: float) -> None:
+        """Take the throughput (any unit, of a window in which all places were used) and move the level."""
+        if self._has_slowed:
+            self._has_slowed = False
+            return
+        if self._came_from is not None:
+            self._weigh(throughput)
+        elif self._hold > 0:
+            self._hold -= 1
+        else:
+            self._best = throughput
+            self._climb()
+
+    def _weigh(self, throughput: float) -> None:
+        came_from, self._came_from = self._came_from, None
+        if came_from is None:
+            return
+        if throughput >= self._best * GAIN:
+            self._best = throughput
+            self._climb()
+        else:
+            self.level = came_from
+            self._doubling = False
+            self._hold = HOLD_WINDOWS
+
+    def _climb(self) -> None:
+        step = self.level if self._doubling else 1
+        wanted = min(self.limits.most, self.level + step)
+        if wanted > self.level:
+            self._came_from = self.level
+            self.level = wanted

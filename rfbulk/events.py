@@ -1,0 +1,112 @@
+"""What a transfer reports while it works: typed events to one callable.
+
+Progress bars, logs and JSON lines are printers of the same events. The callable runs in the event loop between two
+pieces of work: it must return at once and not raise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from rfbulk.core.report import Failure
+
+Phase: TypeAlias = Literal["scanning", "sending", "deciding-unsure", "confirming", "done", "stopping"]
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseChanged:
+    """The upload entered a phase. Scanning and sending overlap: `sending` begins with the first shard."""
+
+    phase: Phase
+
+
+@dataclass(frozen=True, slots=True)
+class UploadProgress:
+    """Where the upload stands, told about twice a second.
+
+    `*_before` count what earlier runs had sent, so that rates speak of this run alone. `scan_finished` tells whether
+    the planned numbers are final. `bytes_on_the_wire` counts every byte given to a connection, retries included.
+    """
+
+    seconds: float
+    scan_finished: bool
+    images_planned: int
+    images_sent: int
+    images_before: int
+    bytes_planned: int
+    bytes_sent: int
+    bytes_before: int
+    bytes_in_flight: int
+    bytes_on_the_wire: int
+    shards_planned: int
+    shards_sent: int
+    shards_in_flight: int
+    concurrency: int
+    failures: int
+    skipped: int
+    retries: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ShardSent:
+    """A shard is stored, and its hash was compared (`is_verified`) or the store told none."""
+
+    shard: int
+    images: int
+    bytes: int
+    attempts: int
+    is_verified: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ShardRetried:
+    """An attempt did not succeed and another follows after `delay` seconds."""
+
+    shard: int
+    cause: str
+    detail: str
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRetried:
+    """A call of the API did not succeed and another follows after `delay` seconds."""
+
+    operation: str
+    cause: str
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class FileNamed:
+    """A file is named instead of sent. Skipped files (no images) are only counted."""
+
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmProgress:
+    """What the service counts, of what was sent."""
+
+    counted: int
+    expected: int
+    shards_pending: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """Something that the operator should know and that stops nothing."""
+
+    text: str
+
+
+Event: TypeAlias = (
+    PhaseChanged | UploadProgress | ShardSent | ShardRetried | RequestRetried | FileNamed | ConfirmProgress | Warned
+)
+OnEvent: TypeAlias = Callable[[Event], None]
+
+
+def ignore(_event: Event) -> None:
+    """Take an event and do nothing: what a caller that gave no callable gets."""

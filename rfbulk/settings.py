@@ -1,0 +1,124 @@
+"""What a caller can set, with defaults that work. Only `Settings.from_environment()` reads the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
+
+from rfbulk.core.limits import MAX_IMAGES_PER_SHARD
+from rfbulk.core.planning import DEFAULT_SHARD_BYTES
+from rfbulk.core.retry import RetryPolicy
+from rfbulk.errors import UsageError
+
+DEFAULT_API_URL: Final = "https://api.roboflow.com"
+CHUNK_BYTES: Final = 1 << 20
+"""What is read, hashed and sent at once: between 256 KiB and 4 MiB no difference was measured, 64 KiB is slower."""
+
+CHUNKS_PER_SHARD: Final = 4
+"""Held at most for one shard in flight: one in the transport's buffer, one waiting to be written, one being read,
+and the pieces from which that one is joined."""
+
+Names: TypeAlias = Literal["auto", "path", "basename"]
+OnUnsure: TypeAlias = Literal["verify", "reupload", "skip"]
+OnChanged: TypeAlias = Literal["name", "send"]
+Verify: TypeAlias = Literal["none", "count", "names"]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Where the service is, and how patiently it is spoken to.
+
+    `state_dir` holds the checkpoints (default: the user's state folder). `stall_seconds` ends a connection on which
+    nothing moved for so long. `ca_file` adds a certificate authority; `allow_http` permits plain HTTP beyond loopback.
+    """
+
+    api_url: str = DEFAULT_API_URL
+    workspace: str | None = None
+    state_dir: Path | None = None
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    connect_seconds: float = 30.0
+    stall_seconds: float = 60.0
+    ca_file: Path | None = None
+    allow_http: bool = False
+
+    @staticmethod
+    def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
+        """Read `ROBOFLOW_API_URL` (or `API_BASE_URL`, as the service's own client) and `RFBULK_STATE_DIR`."""
+        values = os.environ if environment is None else environment
+        state_dir = values.get("RFBULK_STATE_DIR")
+        return Settings(
+            api_url=values.get("ROBOFLOW_API_URL") or values.get("API_BASE_URL") or DEFAULT_API_URL,
+            state_dir=Path(state_dir) if state_dir else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class UploadOptions:
+    """How a folder of images is uploaded. Each default is what suits most.
+
+    `names`: `auto` names a file from its path within the source (within its folder's name too when several sources
+    are given), `path` always puts the folder's name in front, `basename` keeps bare names and refuses clashes.
+    `concurrency` is a number of shards at once, or None to find it. `memory_bytes` bounds the bytes in flight.
+    `on_changed`: what becomes of a file that was sent and is different now: it is named, or sent under a new name.
+    `on_unsure`: what becomes of a shard that may have arrived: looked up by name, sent again, or left.
+    `wait`: until the service has indexed and counted what was sent, for at most `wait_seconds`.
+    `max_failures`: stop once more images than this have failed (None: never).
+    `grace_seconds`: what shards in flight get to finish when the upload is stopped.
+    """
+
+    batch_name: str | None = None
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    recursive: bool = True
+    names: Names = "auto"
+    shard_images: int = MAX_IMAGES_PER_SHARD
+    shard_bytes: int = DEFAULT_SHARD_BYTES
+    concurrency: int | None = None
+    memory_bytes: int = 256 << 20
+    limit_rate: int | None = None
+    wait: bool = True
+    wait_seconds: float = 7200.0
+    verify: Verify = "count"
+    on_unsure: OnUnsure = "verify"
+    on_changed: OnChanged = "name"
+    quiet_seconds: float = 15.0
+    max_failures: int | None = None
+    notifications_url: str | None = None
+    ingest_id: str | None = None
+    restart: bool = False
+    report_file: Path | None = None
+    grace_seconds: float = 5.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be carried out, before anything is sent."""
+        _require("shard_images", 1 <= self.shard_images <= MAX_IMAGES_PER_SHARD, f"from 1 to {MAX_IMAGES_PER_SHARD}")
+        _require("shard_bytes", self.shard_bytes >= MIN_SHARD_BYTES, f"at least {MIN_SHARD_BYTES} bytes")
+        _require("concurrency", self.concurrency is None or self.concurrency >= 1, "1 or more, or auto")
+        _require("memory", self.memory_bytes >= MIN_MEMORY_BYTES, f"at least {MIN_MEMORY_BYTES >> 20} MiB")
+        _require("limit_rate", self.limit_rate is None or self.limit_rate >= 1024, "at least 1 KiB a second")
+        _require("wait_seconds", self.wait_seconds > 0, "more than nothing")
+        _require("max_failures", self.max_failures is None or self.max_failures >= 0, "0 or more")
+        _require(
+            "notifications_url",
+            self.notifications_url is None or self.notifications_url.startswith("https://"),
+            "an https:// address",
+        )
+
+    @property
+    def most_shards_at_once(self) -> int:
+        """How many shards the memory allows in flight: each holds at most `CHUNKS_PER_SHARD` chunks."""
+        return max(1, min(MAX_CONCURRENCY, self.memory_bytes // (CHUNKS_PER_SHARD * CHUNK_BYTES)))
+
+
+MIN_SHARD_BYTES: Final = 64 << 10
+MIN_MEMORY_BYTES: Final = 2 * CHUNKS_PER_SHARD * CHUNK_BYTES
+MAX_CONCURRENCY: Final = 64
+"""More connections than this to one store bring nothing on any line and look like an attack."""
+
+
+def _require(name: str, holds: bool, what: str) -> None:
+    if not holds:
+        raise UsageError("set", name.replace("_", "-"), cause=f"it must be {what}")
