@@ -1,0 +1,384 @@
+"""The durable record of an upload: one SQLite file in the user's state folder, one writer.
+
+It survives the death of the process and of the machine (`synchronous=FULL`), never lives in the source, and holds a
+signed URL only while its shard is granted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from rfbulk.core.model import Refusal, RefusalReason
+from rfbulk.core.report import Totals
+from rfbulk.core.transfer import ARRIVED, PENDING, Shard, ShardState
+from rfbulk.edge import checkpoint_schema as schema
+from rfbulk.edge import lookup
+from rfbulk.edge.locks import FileLock
+from rfbulk.edge.writer import SqliteWriter, translated
+from rfbulk.errors import CheckpointDamaged, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from rfbulk.core.model import Entry
+
+SUFFIX: Final = ".sqlite"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whose upload a checkpoint records. Equal identities are the same upload, and share one checkpoint."""
+
+    service: str
+    workspace: str
+    batch: str
+    sources: tuple[str, ...]
+
+    @property
+    def id(self) -> str:
+        """A short name of the checkpoint: the batch, and a digest of all the rest."""
+        text = orjson.dumps(["upload-images", self.service, self.workspace, self.batch, self.sources])
+        return f"{self.batch}-{hashlib.sha256(text).hexdigest()[:10]}"
+
+
+class Checkpoint:
+    """An open checkpoint. Made by `open_checkpoint`; every change is durable when the call returns."""
+
+    def __init__(self, path: Path, writer: SqliteWriter) -> None:
+        self.path = path
+        self._writer = writer
+
+    # facts
+
+    async def fact(self, name: str) -> str | None:
+        """Return a fact by name, None if it was never recorded."""
+        return await self._writer.run(lambda db: _fact(db, name))
+
+    async def record_fact(self, name: str, value: str) -> None:
+        """Record a fact, replacing its earlier value."""
+        await self._writer.run(lambda db: _set_fact(db, name, value))
+
+    # shards
+
+    def plan(self, shards: Sequence[tuple[tuple[Entry, ...], int]]) -> None:
+        """Record planned shards, in order. For the thread that scans."""
+        self._writer.run_blocking(lambda db: _insert_planned(db, shards))
+
+    async def plan_shards(self, shards: Sequence[tuple[tuple[Entry, ...], int]]) -> None:
+        """Record planned shards, in order."""
+        await self._writer.run(lambda db: _insert_planned(db, shards))
+
+    async def pending_after(self, number: int, limit: int) -> list[Shard]:
+        """Return up to `limit` shards that are still to be sent, in order of their ids, beyond `number`."""
+        states = ",".join(str(int(state)) for state in sorted(PENDING))
+        sql = f"SELECT {schema.COLUMNS} FROM shards WHERE state IN ({states}) AND id > ? ORDER BY id LIMIT ?"  # noqa: S608 - constants
+        return await self._writer.run(lambda db: [schema.shard_from(row) for row in db.execute(sql, (number, limit))])
+
+    async def in_state(self, state: ShardState, after: int = 0, limit: int = 100) -> list[Shard]:
+        """Return up to `limit` shards of one state, in order of their ids, beyond `after`."""
+        sql = f"SELECT {schema.COLUMNS} FROM shards WHERE state = ? AND id > ? ORDER BY id LIMIT ?"  # noqa: S608 - constants
+        return await self._writer.run(
+            lambda db: [schema.shard_from(row) for row in db.execute(sql, (state, after, limit))]
+        )
+
+    async def update(self, shard: Shard) -> None:
+        """Record where a shard stands. Its members stay as they are."""
+        values = schema.shard_values(shard)
+        await self._writer.run(lambda db: _execute(db, schema.UPDATE, values))
+
+    async def repack(
+        self,
+        shard: Shard,
+        failures: Sequence[tuple[Entry, RefusalReason, str]],
+        others: Sequence[tuple[tuple[Entry, ...], int]],
+    ) -> None:
+        """Record a shard with new members, those that failed, and those planned as `others`, in one step."""
+
+        def work(db: sqlite3.Connection) -> None:
+            _repack(db, shard, failures)
+            _insert_planned(db, others, shard.sequence)
+
+        await self._writer.run(work)
+
+    async def split(self, shard: Shard, parts: Sequence[tuple[tuple[Entry, ...], int]]) -> None:
+        """Record that `shard` (now SPLIT, or decided otherwise) is replaced by `parts`, in one step."""
+        await self._writer.run(lambda db: _split(db, shard, parts))
+
+    async def fail_entries(self, shard: Shard, failures: Sequence[tuple[Entry, RefusalReason, str]]) -> None:
+        """Record where a shard stands and which of its members failed, in one step."""
+
+        def work(db: sqlite3.Connection) -> None:
+            _execute(db, schema.UPDATE, schema.shard_values(shard))
+            _insert_failures(db, failures, shard.id)
+
+        await self._writer.run(work)
+
+    async def mark_indexed(self, numbers: Sequence[int] | None) -> None:
+        """Record that the service has taken in these SENT shards (None: all of them)."""
+        sql = "UPDATE shards SET state = ? WHERE state = ?"
+        values: list[tuple[int, ...]] = [(ShardState.INDEXED, ShardState.SENT)]
+        if numbers is not None:
+            sql += " AND id = ?"
+            values = [(*values[0], number) for number in numbers]
+
+        def work(db: sqlite3.Connection) -> None:
+            db.executemany(sql, values)
+
+        await self._writer.run(work)
+
+    # what the service lists
+
+    async def match_rows(self, shard_ids: Sequence[str]) -> dict[str, int]:
+        """Return which of the service's shard ids are of shards that this upload sent, and of which."""
+        return await self._writer.run(lambda db: lookup.match_rows(db, shard_ids))
+
+    async def forget_matches(self) -> None:
+        """Discard what `match_rows` has gathered, since further shards have been sent."""
+        await self._writer.run(lookup.forget_segments)
+
+    async def begin_look_up(self, shards: Sequence[int] | None) -> None:
+        """Expect the members of these shards (None: of all that have arrived) in the service's listing."""
+        await self._writer.run(lambda db: lookup.begin_look_up(db, shards))
+
+    async def mark_listed(self, names: Sequence[str]) -> None:
+        """Take note of names that the service lists."""
+        await self._writer.run(lambda db: lookup.mark_listed(db, names))
+
+    async def absent(self) -> dict[int, set[str]]:
+        """Return the expected names that were not listed, by shard."""
+        return await self._writer.run(lookup.absent_by_shard)
+
+    async def doubled(self, limit: int) -> list[str]:
+        """Return expected names that were listed more than once."""
+        return await self._writer.run(lambda db: lookup.doubled_names(db, limit))
+
+    async def shard(self, number: int) -> Shard:
+        """Return one shard."""
+        return await self._writer.run(lambda db: lookup.shard_by_id(db, number))
+
+    async def begin_run(self) -> None:
+        """Make ready for another run: what failed without a trace at the store is tried again."""
+        await self._writer.run(_begin_run)
+
+    # what became of images
+
+    async def totals(self) -> Totals:
+        """Return the books so far."""
+        return await self._writer.run(_totals)
+
+    async def failures(self, limit: int = -1) -> list[tuple[Refusal, str, bool]]:
+        """Return images that failed after they were planned: what, its member name, whether it was in a shard."""
+        sql = "SELECT root, path, reason, detail, name, shard IS NOT NULL FROM failures LIMIT ?"
+        rows = await self._writer.run(lambda db: db.execute(sql, (limit,)).fetchall())
+        return [(Refusal(row[0], row[1], RefusalReason(row[2]), row[3]), row[4], bool(row[5])) for row in rows]
+
+    async def failure_counts(self) -> tuple[int, int]:
+        """Return how many images were quarantined (never sent), and how many were sent and then failed."""
+        sql = "SELECT coalesce(sum(shard IS NULL), 0), coalesce(sum(shard IS NOT NULL), 0) FROM failures"
+        row = await self._writer.run(lambda db: db.execute(sql).fetchone())
+        return int(row[0]), int(row[1])
+
+    def read(self) -> sqlite3.Connection:
+        """Open a further connection that only reads, for the calling thread. The caller closes it."""
+        return sqlite3.connect(f"file:{_quoted(self.path)}?mode=ro", uri=True, isolation_level=None)
+
+
+@contextmanager
+def open_checkpoint(folder: Path, identity: Identity, *, restart: bool = False) -> Iterator[Checkpoint]:
+    """Open or create the checkpoint of an upload in `folder`, and hold it against other processes.
+
+    With `restart`, what an earlier run recorded is discarded first. Blocks on the disk: call it in a thread.
+
+    Raises:
+        CheckpointBusy: another process holds it.
+        CheckpointDamaged: it is damaged, or of another version of rfbulk.
+        NoRoom: the disk is full.
+        UsageError: the folder cannot be made.
+    """
+    _make_private_folder(folder)
+    path = folder / f"{identity.id}{SUFFIX}"
+    lock = FileLock(path.with_suffix(".lock"))
+    lock.acquire()
+    try:
+        if restart:
+            remove_files(path)
+        writer = SqliteWriter(lambda: _connect(path, identity))
+        writer.start()
+        try:
+            yield Checkpoint(path, writer)
+        finally:
+            writer.stop()
+    finally:
+        lock.release()
+
+
+def remove_files(path: Path) -> None:
+    """Delete a checkpoint and what SQLite keeps beside it."""
+    for suffix in ("", "-wal", "-shm"):
+        Path(f"{path}{suffix}").unlink(missing_ok=True)
+
+
+def _make_private_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise UsageError(
+            "make", f"the state folder {folder}", cause=str(error.strerror), advice="set RFBULK_STATE_DIR"
+        ) from None
+    if os.name == "posix" and folder.stat().st_mode & 0o077:
+        folder.chmod(0o700)
+
+
+def _connect(path: Path, identity: Identity) -> sqlite3.Connection:
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    try:
+        for pragma in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON", "wal_autocheckpoint = 4000"):
+            connection.execute(f"PRAGMA {pragma}").fetchall()
+        _check_version(connection, path, identity)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _check_version(connection: sqlite3.Connection, path: Path, identity: Identity) -> None:
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version == schema.VERSION:
+        return
+    if version != 0 or connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        raise CheckpointDamaged(
+            "open",
+            path.name,
+            cause=f"it is of version {version}, this rfbulk writes {schema.VERSION}",
+            advice="use the rfbulk that wrote it, or --restart with a new batch",
+        )
+    facts = {"service": identity.service, "workspace": identity.workspace, "batch": identity.batch}
+    facts["sources"] = orjson.dumps(identity.sources).decode()
+    connection.execute("BEGIN IMMEDIATE")
+    for statement in schema.TABLES.split(";"):
+        if statement.strip():
+            connection.execute(statement)
+    connection.executemany("INSERT INTO facts VALUES (?, ?)", facts.items())
+    connection.execute(f"PRAGMA user_version = {schema.VERSION}")
+    connection.execute("COMMIT")
+
+
+def _quoted(path: Path) -> str:
+    return path.as_posix().replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+
+
+def _execute(db: sqlite3.Connection, sql: str, values: tuple[Any, ...]) -> None:
+    db.execute(sql, values)
+
+
+def _fact(db: sqlite3.Connection, name: str) -> str | None:
+    row = db.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
+    return None if row is None else str(row[0])
+
+
+def _set_fact(db: sqlite3.Connection, name: str, value: str) -> None:
+    db.execute("INSERT INTO facts VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", (name, value))
+
+
+_INSERT_SHARD: Final = (
+    "INSERT INTO shards (sequence, state, images, image_bytes, tar_bytes, members, members_crc32c)"
+    " VALUES (coalesce(?, (SELECT coalesce(max(sequence), 0) + 1 FROM shards)), ?, ?, ?, ?, ?, ?)"
+)
+
+
+def _insert_planned(
+    db: sqlite3.Connection, shards: Sequence[tuple[tuple[Entry, ...], int]], sequence: int | None = None
+) -> None:
+    for entries, tar_bytes in shards:
+        image_bytes = sum(entry.size for entry in entries)
+        packed = schema.pack_members(entries)
+        db.execute(_INSERT_SHARD, (sequence, ShardState.PLANNED, len(entries), image_bytes, tar_bytes, *packed))
+
+
+def _repack(db: sqlite3.Connection, shard: Shard, failures: Sequence[tuple[Entry, RefusalReason, str]]) -> None:
+    sql = "UPDATE shards SET images = ?, image_bytes = ?, tar_bytes = ?, members = ?, members_crc32c = ? WHERE id = ?"
+    db.execute(schema.UPDATE, schema.shard_values(shard))
+    packed = schema.pack_members(shard.entries)
+    db.execute(sql, (len(shard.entries), shard.image_bytes, shard.tar_bytes, *packed, shard.id))
+    _insert_failures(db, failures, None)
+
+
+def _split(db: sqlite3.Connection, shard: Shard, parts: Sequence[tuple[tuple[Entry, ...], int]]) -> None:
+    db.execute(schema.UPDATE, schema.shard_values(shard))
+    _insert_planned(db, parts, shard.sequence)
+
+
+def _insert_failures(
+    db: sqlite3.Connection, failures: Sequence[tuple[Entry, RefusalReason, str]], shard: int | None
+) -> None:
+    db.executemany(
+        "INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?, ?, ?)",
+        [(entry.root, entry.path, entry.name, reason, detail, shard) for entry, reason, detail in failures],
+    )
+
+
+def _begin_run(db: sqlite3.Connection) -> None:
+    """A shard that the store refused, and of which nothing arrived, is planned again; so are quarantined images."""
+    again = "state = ? AND in_doubt = 0 AND hash_failures = 0"
+    db.execute(f"DELETE FROM failures WHERE shard IN (SELECT id FROM shards WHERE {again})", (ShardState.FAILED,))  # noqa: S608
+    db.execute("DELETE FROM failures WHERE shard IS NULL")
+    db.execute(
+        f"UPDATE shards SET state = ?, attempts = 0, forbidden = 0, detail = '' WHERE {again}",  # noqa: S608
+        (ShardState.PLANNED, ShardState.FAILED),
+    )
+    db.execute("UPDATE shards SET in_doubt = 1 WHERE state = ? AND attempts > 0", (ShardState.GRANTED,))
+
+
+def _totals(db: sqlite3.Connection) -> Totals:
+    rows = db.execute("SELECT state, sum(images), sum(image_bytes), count(*) FROM shards GROUP BY state").fetchall()
+    arrived = ",".join(str(int(state)) for state in sorted(ARRIVED))
+    unverified = db.execute(f"SELECT count(*) FROM shards WHERE state IN ({arrived}) AND NOT is_verified").fetchone()  # noqa: S608
+    grants, granted = db.execute("SELECT coalesce(sum(grants), 0), sum(object_path != '') FROM shards").fetchone()
+    return Totals(
+        {ShardState(row[0]): row[1] for row in rows},
+        {ShardState(row[0]): row[2] for row in rows},
+        {ShardState(row[0]): row[3] for row in rows},
+        unverified[0],
+        grants,
+        granted or 0,
+    )
+
+
+def summaries(folder: Path) -> list[dict[str, Any]]:
+    """Describe every checkpoint in a folder, newest first: id, facts, counts, size, or the error that hides them."""
+    paths = sorted(folder.glob(f"*{SUFFIX}"), key=lambda path: path.stat().st_mtime, reverse=True)
+    return [_summary(path) for path in paths]
+
+
+def _summary(path: Path) -> dict[str, Any]:
+    summary: dict[str, Any] = {"id": path.stem, "path": str(path), "modified": path.stat().st_mtime}
+    try:
+        with closing(sqlite3.connect(f"file:{_quoted(path)}?mode=ro", uri=True)) as db:
+            facts = dict(db.execute("SELECT name, value FROM facts").fetchall())
+            totals = _totals(db)
+            failed = db.execute("SELECT count(*) FROM failures").fetchone()[0]
+    except sqlite3.Error as error:
+        return summary | {"error": translated(error).cause}
+    left = frozenset({*PENDING, ShardState.UNSURE})
+    return summary | {
+        "service": facts.get("service", ""),
+        "workspace": facts.get("workspace", ""),
+        "batch": facts.get("batch", ""),
+        "sources": orjson.loads(facts.get("sources", "[]")),
+        "images_sent": totals.count(ARRIVED),
+        "bytes_sent": totals.bytes(ARRIVED),
+        "images_left": totals.count(left),
+        "shards_left": totals.shard_count(left),
+        "failures": failed,
+        "scan_finished": facts.get("scan_finished") == "yes",
+        "confirmed": facts.get("confirmed") == "yes",
+    }

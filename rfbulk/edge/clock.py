@@ -1,0 +1,45 @@
+"""The real time, and the real chance."""
+
+from __future__ import annotations
+
+import random
+import time
+
+import anyio
+
+
+class SystemClock:
+    """Time as it passes. Only monotonic: a clock that is set while we wait changes nothing."""
+
+    def monotonic(self) -> float:
+        """Seconds that never jump."""
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        await anyio.sleep(seconds)
+
+    def jitter(self) -> float:
+        """A random number from 0 to 1."""
+        return random.random()  # noqa: S311 - spreads retries, guards nothing
+
+
+class RateLimit:
+    """Bytes per second, shared by all that send. `bytes_per_second` None is no limit.
+
+    A chunk may go once the ones before it have had their time, so bursts are one chunk long.
+    """
+
+    def __init__(self, bytes_per_second: int | None) -> None:
+        self._seconds_per_byte = 0.0 if bytes_per_second is None else 1.0 / bytes_per_second
+        self._free_at = 0.0
+
+    async def take(self, count: int) -> None:
+        """Wait until `count` bytes may go."""
+        if not self._seconds_per_byte:
+            return
+        now = time.monotonic()
+        begins = max(now, self._free_at)
+        self._free_at = begins + count * self._seconds_per_byte
+        if begins > now:
+            await anyio.sleep(begins - now)

@@ -1,0 +1,143 @@
+"""One thread that owns one SQLite connection and commits in groups.
+
+Work is a function of the connection. All work that has gathered while the last commit was being synced goes into the
+next transaction, so that many workers share one fsync. A caller hears of its result only once it is durable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from rfbulk.errors import CheckpointDamaged, NoRoom, RfbulkError
+
+T = TypeVar("T")
+Work = Callable[[sqlite3.Connection], Any]
+MAX_GROUP = 256
+
+
+class SqliteWriter:
+    """Runs work on `open_connection()`'s connection, in order, each piece durable before its caller goes on.
+
+    After a failure of the disk nothing further is tried: a failed fsync may have lost what was written, and only
+    a new process that reads the file again can tell.
+    """
+
+    def __init__(self, open_connection: Callable[[], sqlite3.Connection]) -> None:
+        self._open_connection = open_connection
+        self._queue: queue.SimpleQueue[tuple[Work, Future[Any]] | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._broken: RfbulkError | None = None
+
+    def start(self) -> None:
+        """Open the connection in the thread and begin.
+
+        Raises:
+            CheckpointDamaged, NoRoom: the file cannot be opened.
+        """
+        opened: Future[None] = Future()
+        self._thread = threading.Thread(target=self._run, args=(opened,), name="rfbulk-checkpoint", daemon=True)
+        self._thread.start()
+        opened.result()
+
+    def stop(self) -> None:
+        """Finish what is queued, close the connection and end the thread."""
+        self._queue.put(None)
+        if self._thread is not None:
+            self._thread.join()
+
+    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do `work` in the thread and return its result once it is durable."""
+        return await asyncio.wrap_future(self._submit(work))
+
+    def run_blocking(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """The same, for a caller in a thread of its own."""
+        return self._submit(work).result()
+
+    def _submit(self, work: Callable[[sqlite3.Connection], T]) -> Future[T]:
+        future: Future[T] = Future()
+        self._queue.put((work, future))
+        return future
+
+    def _run(self, opened: Future[None]) -> None:
+        try:
+            connection = self._open_connection()
+        except (sqlite3.Error, OSError, RfbulkError) as error:
+            opened.set_exception(translated(error))
+            return
+        opened.set_result(None)
+        while (group := self._next_group()) is not None:
+            self._commit(connection, group)
+        _close(connection)
+
+    def _next_group(self) -> list[tuple[Work, Future[Any]]] | None:
+        first = self._queue.get()
+        if first is None:
+            return None
+        group = [first]
+        while len(group) < MAX_GROUP:
+            try:
+                more = self._queue.get_nowait()
+            except queue.Empty:
+                break
+            if more is None:
+                self._queue.put(None)
+                break
+            group.append(more)
+        return group
+
+    def _commit(self, connection: sqlite3.Connection, group: list[tuple[Work, Future[Any]]]) -> None:
+        waiting = [(work, future) for work, future in group if future.set_running_or_notify_cancel()]
+        if self._broken is None:
+            try:
+                results = _in_one_transaction(connection, [work for work, _ in waiting])
+            except Exception as error:  # noqa: BLE001 - whatever it is, every caller of the group must hear of it
+                self._broken = translated(error)
+            else:
+                for (_, future), result in zip(waiting, results, strict=True):
+                    future.set_result(result)
+                return
+        for _, future in waiting:
+            future.set_exception(self._broken)
+
+
+def _in_one_transaction(connection: sqlite3.Connection, works: list[Work]) -> list[Any]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        results = [work(connection) for work in works]
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    return results
+
+
+def _close(connection: sqlite3.Connection) -> None:
+    try:
+        # What was erased (signed URLs) must not live on in the log.
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        connection.close()
+    except sqlite3.Error:
+        pass  # nothing is lost: the log is read again when the file is opened next
+
+
+def translated(error: BaseException) -> RfbulkError:
+    """Return what a failure of SQLite or of the disk below it means to the caller."""
+    if isinstance(error, RfbulkError):
+        return error
+    code = getattr(error, "sqlite_errorcode", None)
+    if code == sqlite3.SQLITE_FULL or getattr(error, "errno", None) == 28:
+        return NoRoom("write", "the checkpoint", cause="the disk is full", advice="make room, then run the same again")
+    if code is not None and code & 0xFF == sqlite3.SQLITE_IOERR:
+        cause = "the disk failed to read or write it"
+    elif code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        cause = "it is damaged or no checkpoint"
+    else:
+        cause = f"{type(error).__name__}: {error}"
+    return CheckpointDamaged("use", "the checkpoint", cause=cause, advice="look at the disk before anything else")
