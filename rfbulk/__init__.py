@@ -1,3 +1,49 @@
-"""Move image sets into Roboflow Data Staging and bring results home, fast and exactly once."""
+"""Move image sets into Roboflow Data Staging and bring results home, fast and exactly once.
+
+The names below are the library. They are loaded when first used, so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rfbulk import errors, events
+    from rfbulk.client import Client
+    from rfbulk.core.report import Failure, UploadReport
+    from rfbulk.core.retry import RetryPolicy
+    from rfbulk.errors import RfbulkError
+    from rfbulk.settings import Settings, UploadOptions
 
 __version__ = "0.1.0"
+__all__ = [
+    "Client",
+    "Failure",
+    "RetryPolicy",
+    "RfbulkError",
+    "Settings",
+    "UploadOptions",
+    "UploadReport",
+    "__version__",
+    "errors",
+    "events",
+]
+
+_HOMES = {
+    "Client": "rfbulk.client",
+    "Failure": "rfbulk.core.report",
+    "RetryPolicy": "rfbulk.core.retry",
+    "RfbulkError": "rfbulk.errors",
+    "Settings": "rfbulk.settings",
+    "UploadOptions": "rfbulk.settings",
+    "UploadReport": "rfbulk.core.report",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    if name in {"errors", "events"}:
+        return import_module(f"rfbulk.{name}")
+    raise AttributeError(f"module 'rfbulk' has no attribute {name!r}")

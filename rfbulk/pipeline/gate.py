@@ -1,0 +1,62 @@
+"""How many shards are in flight, and when all of them rest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio
+
+if TYPE_CHECKING:
+    from rfbulk.core.pacing import Pace
+    from rfbulk.pipeline.ports import Clock
+
+
+class Gate:
+    """Admits shards up to the pace's level, and none while the service asked for rest.
+
+    One task enters, each shard's task leaves. A trouble that one shard meets slows all of them down.
+    """
+
+    def __init__(self, pace: Pace, clock: Clock) -> None:
+        self.pace = pace
+        self.in_flight = 0
+        self._clock = clock
+        self._rest_until = 0.0
+        self._changed = anyio.Event()
+        self._was_full = True
+
+    async def enter(self) -> None:
+        """Wait for a place."""
+        while self.in_flight >= self.pace.level:
+            self._changed = anyio.Event()
+            await self._changed.wait()
+        await self.rest()
+        self.in_flight += 1
+
+    def leave(self) -> None:
+        """Give the place back."""
+        self._was_full = self._was_full and self.in_flight >= self.pace.level
+        self.in_flight -= 1
+        self._changed.set()
+
+    async def rest(self) -> None:
+        """Wait out the rest that the service asked for."""
+        while (left := self._rest_until - self._clock.monotonic()) > 0:
+            await self._clock.sleep(left)
+
+    def slow_down(self, retry_after: float | None) -> None:
+        """Take note of an overload: fewer at once from now on, and nobody before `retry_after` seconds."""
+        self.pace.slow_down()
+        if retry_after is not None:
+            self._rest_until = max(self._rest_until, self._clock.monotonic() + retry_after)
+
+    def measure(self, bytes_moved: int) -> None:
+        """Take the bytes of the last window. Only windows in which all places were taken teach anything."""
+        if self._was_full and self.in_flight:
+            self.pace.window(float(bytes_moved))
+            self._changed.set()
+        self._was_full = True
+
+    def note_idle(self) -> None:
+        """Take note that there was nothing to send, so that this window teaches nothing."""
+        self._was_full = False

@@ -1,0 +1,326 @@
+"""An upload from beginning to end: scan and plan, send, decide what is unsure, confirm, report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.abc
+import anyio.from_thread
+
+from rfbulk.core.failpoints import Failpoint
+from rfbulk.core.pacing import Pace, PaceLimits
+from rfbulk.core.planning import Planner
+from rfbulk.core.transfer import ARRIVED, PENDING, Shard, ShardState
+from rfbulk.errors import RfbulkError, TransferFailed, UsageError
+from rfbulk.events import Phase, PhaseChanged, Warned
+from rfbulk.pipeline.bookkeeping import build_report
+from rfbulk.pipeline.confirming import Baseline, Confirmation, Confirmer, baseline_of
+from rfbulk.pipeline.gate import Gate
+from rfbulk.pipeline.listing import Listings
+from rfbulk.pipeline.scanning import ScanPlan, scan_and_plan
+from rfbulk.pipeline.sending import Carrier
+from rfbulk.pipeline.tally import Tally
+from rfbulk.pipeline.unsure import UnsureShards
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rfbulk.core.model import BatchId, Entry, Refusal
+    from rfbulk.core.report import UploadReport
+    from rfbulk.core.retry import RetryPolicy
+    from rfbulk.pipeline.ports import Ports
+    from rfbulk.settings import UploadOptions
+
+TICK_SECONDS = 0.5
+TICKS_PER_WINDOW = 2
+READ_AHEAD_SHARDS = 8
+MAX_ROUNDS = 3
+"""Rounds of sending what was unsure and turned out absent. A service that loses it every time is named."""
+
+
+@dataclass(frozen=True, slots=True)
+class UploadRequest:
+    """What is to be uploaded, and how. `rename` gives a changed file its new name, None leaves changed files alone.
+
+    Setting `stop` ends the upload gently: shards in flight get the grace period, nothing new begins.
+    """
+
+    batch: BatchId
+    options: UploadOptions
+    policy: RetryPolicy
+    trailer: bytes
+    rename: Callable[[Entry], Entry] | None
+    stop: anyio.Event = field(default_factory=anyio.Event)
+
+
+async def upload(ports: Ports, request: UploadRequest) -> UploadReport:
+    """Carry an upload out and return its report.
+
+    Raises:
+        RfbulkError: the upload could not be finished; `report` on the error tells how far it came.
+    """
+    return await _Upload(ports, request).run()
+
+
+class _Upload:
+    """The state of one upload. `run` once."""
+
+    def __init__(self, ports: Ports, request: UploadRequest) -> None:
+        options = request.options
+        self._ports = ports
+        self._request = request
+        self._tally = Tally(ports.tell, ports.clock.monotonic(), ports.source.roots)
+        first = options.concurrency or min(PaceLimits().first, options.most_shards_at_once)
+        fixed = options.concurrency is not None
+        limits = PaceLimits(first if fixed else 1, first, first if fixed else options.most_shards_at_once)
+        self._gate = Gate(Pace(limits), ports.clock)
+        self._planner = Planner(max_images=options.shard_images, max_bytes=options.shard_bytes, trailer=request.trailer)
+        self._wake = anyio.Event()
+        self._listings = Listings(ports, request.batch, request.policy)
+        self._confirmer = Confirmer(
+            ports, self._listings, self._tally, options.quiet_seconds, options.wait_seconds, options.verify == "names"
+        )
+        self._confirmation: Confirmation | None = None
+        self._in_grace: anyio.CancelScope | None = None
+
+    async def run(self) -> UploadReport:
+        self._ports.reach(Failpoint.CHECKPOINT_OPENED)
+        try:
+            await self._run()
+        except BaseExceptionGroup as group:
+            error = _first_of_ours(group)
+            if error is None:
+                raise
+            error.report = await self._report()
+            raise error from None
+        except RfbulkError as error:
+            error.report = await self._report()
+            raise
+        return await self._report()
+
+    async def _run(self) -> None:
+        baseline = await self._begin()
+        self._phase("scanning")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._tick)
+            await self._send_rounds(baseline)
+            tasks.cancel_scope.cancel()
+        if self._tally.images_seen == 0:
+            raise self._nothing_to_send()
+        if self._request.stop.is_set():
+            return
+        await self._confirm(baseline)
+        self._phase("done")
+
+    async def _begin(self) -> Baseline:
+        checkpoint = self._ports.checkpoint
+        await checkpoint.begin_run()
+        totals = await checkpoint.totals()
+        tally = self._tally
+        tally.images_before, tally.bytes_before = totals.count(ARRIVED), totals.bytes(ARRIVED)
+        live = frozenset(ShardState) - {ShardState.SPLIT}
+        tally.images_planned, tally.bytes_planned = totals.count(live), totals.bytes(live)
+        tally.shards_planned = totals.shard_count(live)
+        tally.images_sent, tally.bytes_sent = tally.images_before, tally.bytes_before
+        tally.shards_sent = totals.shard_count(ARRIVED)
+        await self._check_batch(has_sent=tally.shards_sent > 0)
+        return await baseline_of(self._ports, self._listings)
+
+    async def _check_batch(self, *, has_sent: bool) -> None:
+        """A batch that is gone, or that was filled the other way, is found before anything is sent."""
+        batch = await self._listings.batch()
+        name = self._request.batch
+        if batch is None:
+            if has_sent:
+                raise UsageError(
+                    "resume",
+                    f"batch {name}",
+                    cause="the service does not know it any more; it keeps a batch for 7 days",
+                    advice="--restart sends everything again",
+                )
+            return
+        if batch.batch_type == "simple-batch":
+            raise UsageError(
+                "upload into",
+                f"batch {name}",
+                cause="it was filled by single uploads, which the service does not mix with shards",
+                advice="choose another --batch-id",
+            )
+        if not has_sent:
+            text = f"batch {name} exists already: images of the same name in it cannot be told from these"
+            self._ports.tell(Warned(text))
+
+    # sending
+
+    async def _send_rounds(self, baseline: Baseline) -> None:
+        options = self._request.options
+        unsure = UnsureShards(self._ports, self._confirmer, self._tally, options.on_unsure, self._request.trailer)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._scan)
+            await self._send_pending()
+        for _ in range(MAX_ROUNDS):
+            if self._request.stop.is_set() or not await self._ports.checkpoint.in_state(ShardState.UNSURE, limit=1):
+                return
+            self._phase("deciding-unsure")
+            if not await unsure.decide(baseline):
+                return
+            await self._send_pending()
+
+    async def _scan(self) -> None:
+        rename = self._request.rename
+
+        def on_refusals(refusals: list[Refusal]) -> None:
+            anyio.from_thread.run_sync(self._take_refusals, refusals)
+
+        def on_planned() -> None:
+            anyio.from_thread.run_sync(self._wake_up)
+
+        plan = ScanPlan(self._ports, self._planner, self._tally, rename, on_planned, on_refusals)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._cancel_when_stopped, tasks.cancel_scope)
+            await scan_and_plan(plan)
+            tasks.cancel_scope.cancel()
+        if self._tally.is_scanned:
+            await self._ports.checkpoint.record_fact("scan_finished", "yes")
+            self._ports.reach(Failpoint.SCAN_FINISHED)
+        self._scan_ended = True
+        self._wake_up()
+
+    _scan_ended = False
+
+    async def _cancel_when_stopped(self, scope: anyio.CancelScope) -> None:
+        await self._request.stop.wait()
+        scope.cancel()
+
+    async def _send_pending(self) -> None:
+        carrier = Carrier(
+            ports=self._ports,
+            batch=self._request.batch,
+            display_name=self._request.options.batch_name or self._request.batch,
+            policy=self._request.policy,
+            gate=self._gate,
+            tally=self._tally,
+            planner=self._planner,
+            trailer=self._request.trailer,
+            on_planned=self._wake_up,
+        )
+        async with anyio.create_task_group() as tasks:
+            watch = anyio.CancelScope()
+            tasks.start_soon(self._limit_grace, tasks.cancel_scope, watch)
+            await self._dispatch(tasks, carrier)
+            watch.cancel()
+
+    async def _dispatch(self, tasks: anyio.abc.TaskGroup, carrier: Carrier) -> None:
+        last = 0
+        while not self._request.stop.is_set():
+            self._wake = anyio.Event()
+            shards = await self._ports.checkpoint.pending_after(last, READ_AHEAD_SHARDS)
+            for shard in shards:
+                await self._gate.enter()
+                if self._request.stop.is_set():
+                    self._gate.leave()
+                    break
+                last = shard.id
+                tasks.start_soon(self._carry, carrier, shard)
+            if not shards:
+                if self._scan_ended and not self._gate.in_flight:
+                    return
+                self._gate.note_idle()
+                await self._wake.wait()
+        while self._gate.in_flight:
+            self._wake = anyio.Event()
+            await self._wake.wait()
+
+    async def _carry(self, carrier: Carrier, shard: Shard) -> None:
+        if not self._tally.shards_in_flight:
+            self._phase("sending")
+        self._tally.shards_in_flight += 1
+        try:
+            await carrier.carry(shard)
+        finally:
+            self._tally.shards_in_flight -= 1
+            self._gate.leave()
+            self._wake_up()
+        self._check_failures()
+
+    async def _limit_grace(self, sending: anyio.CancelScope, watch: anyio.CancelScope) -> None:
+        with watch:
+            await self._request.stop.wait()
+            self._phase("stopping")
+            self._wake_up()
+            await self._ports.clock.sleep(self._request.options.grace_seconds)
+            sending.cancel()
+
+    def _wake_up(self) -> None:
+        self._wake.set()
+
+    def _take_refusals(self, refusals: list[Refusal]) -> None:
+        for refusal in refusals:
+            self._tally.name(refusal)
+        self._check_failures()
+
+    def _check_failures(self) -> None:
+        most = self._request.options.max_failures
+        failed = self._tally.failed + self._tally.refused
+        if most is not None and failed > most:
+            raise TransferFailed(
+                "upload to",
+                f"batch {self._request.batch}",
+                cause=f"{failed} images have failed, more than --max-failures {most}",
+                advice="mend them, then run the same again to resume",
+            )
+
+    # the rest
+
+    async def _confirm(self, baseline: Baseline) -> None:
+        if not self._request.options.wait or not self._tally.shards_sent:
+            return
+        totals = await self._ports.checkpoint.totals()
+        if totals.count(PENDING | {ShardState.UNSURE}):
+            return  # what is left must be sent before the service can agree
+        self._phase("confirming")
+        self._confirmation = await self._confirmer.confirm(baseline)
+
+    async def _tick(self) -> None:
+        ticks, bytes_before = 0, 0
+        while True:
+            await self._ports.clock.sleep(TICK_SECONDS)
+            ticks += 1
+            self._tell_progress()
+            if ticks % TICKS_PER_WINDOW == 0:
+                self._gate.measure(self._tally.bytes_on_the_wire - bytes_before)
+                bytes_before = self._tally.bytes_on_the_wire
+
+    def _tell_progress(self) -> None:
+        self._ports.tell(self._tally.progress(self._ports.clock.monotonic(), self._gate.pace.level))
+
+    def _phase(self, phase: Phase) -> None:
+        self._ports.tell(PhaseChanged(phase))
+
+    def _nothing_to_send(self) -> UsageError:
+        tally = self._tally
+        found = f"{tally.refused} images that cannot be sent and {tally.skipped} other files"
+        return UsageError(
+            "upload",
+            ", ".join(tally.shown_path(number, b"") for number in range(len(tally.roots))),
+            cause=f"no image to send was found, only {found}"
+            if tally.refused or tally.skipped
+            else "it holds no image",
+            advice="accepted are bmp dib jpeg jpg jpe jp2 png webp; look at --include and --exclude",
+        )
+
+    async def _report(self) -> UploadReport:
+        self._tell_progress()
+        return await build_report(self._ports, self._tally, self._confirmation, self._request.batch)
+
+
+def _first_of_ours(group: BaseExceptionGroup[BaseException]) -> RfbulkError | None:
+    ours, others = group.split(RfbulkError)
+    if ours is None or (others is not None and others.subgroup(lambda error: isinstance(error, Exception))):
+        return None
+    error: BaseException = ours
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error if isinstance(error, RfbulkError) else None
