@@ -1,0 +1,129 @@
+"""`rfbulk checkpoint list | show | forget`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rfbulk.cli.options import CONTEXT, ExitCode, Globals, global_options, globals_of
+from rfbulk.cli.printing import number, plain, print_json, print_table, size
+from rfbulk.cli.running import exit_code_of, settings_of
+from rfbulk.client import uploads_dir
+from rfbulk.edge.checkpoint import remove_files, summaries
+from rfbulk.edge.locks import FileLock
+from rfbulk.errors import CheckpointBusy
+
+
+@click.command("list", context_settings=CONTEXT)
+@global_options
+@click.pass_context
+def list_checkpoints(context: click.Context) -> int:
+    r"""List the uploads that this machine remembers, newest first.
+
+    \b
+    rfbulk checkpoint list
+    """
+    options = globals_of(context)
+    found = _summaries(options)
+    if options.json:
+        for summary in found:
+            print_json(summary)
+        return ExitCode.DONE
+    rows = [[s["id"], s.get("batch", "?"), _state(s), _age(s["modified"]), _sources(s)] for s in found]
+    print_table(["checkpoint", "batch", "state", "used", "source"], rows)
+    return ExitCode.DONE
+
+
+@click.command(context_settings=CONTEXT)
+@click.argument("checkpoint_id", metavar="ID")
+@global_options
+@click.pass_context
+def show(context: click.Context, checkpoint_id: str) -> int:
+    r"""Describe what an upload remembers. A unique beginning of the id is enough.
+
+    \b
+    rfbulk checkpoint show spring-3f
+    """
+    options = globals_of(context)
+    summary = _find(options, checkpoint_id)
+    if options.json:
+        print_json(summary)
+        return ExitCode.DONE
+    click.echo(f"checkpoint {summary['id']}")
+    click.echo(f"  file     {summary['path']}")
+    if "error" in summary:
+        click.echo(f"  damaged  {plain(summary['error'])}")
+        return ExitCode.FAILED
+    click.echo(f"  service  {plain(summary['service'])}, workspace {plain(summary['workspace'])}")
+    click.echo(f"  batch    {plain(summary['batch'])}")
+    click.echo(f"  source   {_sources(summary)}")
+    click.echo(f"  state    {_state(summary)}")
+    click.echo(f"  sent     {number(summary['images_sent'], 'image')}, {size(summary['bytes_sent'])}")
+    click.echo(f"  left     {number(summary['images_left'], 'image')} in {number(summary['shards_left'], 'shard')}")
+    click.echo(f"  failed   {number(summary['failures'], 'image')}")
+    return ExitCode.DONE
+
+
+@click.command(context_settings=CONTEXT)
+@click.argument("checkpoint_id", metavar="ID")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@global_options
+@click.pass_context
+def forget(context: click.Context, checkpoint_id: str, *, yes: bool) -> int:
+    r"""Forget an upload. The batch keeps what it has; the same upload again would send all of it again.
+
+    \b
+    rfbulk checkpoint forget spring-3f --yes
+    """
+    options = globals_of(context)
+    summary = _find(options, checkpoint_id)
+    left = summary.get("images_left", 0)
+    if not yes:
+        click.confirm(f"forget {summary['id']} ({_state(summary)}, {left:,} images left)?", abort=True, err=True)
+    path = Path(summary["path"])
+    lock = FileLock(path.with_suffix(".lock"))
+    try:
+        lock.acquire()
+    except CheckpointBusy as error:
+        click.echo(f"error: {error}", err=True)
+        return exit_code_of(error)
+    remove_files(path)
+    lock.release()
+    path.with_suffix(".lock").unlink(missing_ok=True)
+    click.echo(f"forgotten: {summary['id']}")
+    return ExitCode.DONE
+
+
+def _summaries(options: Globals) -> list[dict[str, Any]]:
+    folder = uploads_dir(settings_of(options))
+    return summaries(folder) if folder.is_dir() else []
+
+
+def _find(options: Globals, beginning: str) -> dict[str, Any]:
+    found = [summary for summary in _summaries(options) if summary["id"].startswith(beginning)]
+    exact = [summary for summary in found if summary["id"] == beginning]
+    if len(exact or found) != 1:
+        how_many = f"{len(found)} checkpoints begin" if found else "no checkpoint begins"
+        raise click.UsageError(f"{how_many} with {beginning!r}; `rfbulk checkpoint list` shows all")
+    return (exact or found)[0]
+
+
+def _state(summary: dict[str, Any]) -> str:
+    if "error" in summary:
+        return "damaged"
+    if summary["confirmed"] and not summary["images_left"]:
+        return "confirmed"
+    if summary["scan_finished"] and not summary["images_left"]:
+        return "sent"
+    return "unfinished"
+
+
+def _sources(summary: dict[str, Any]) -> str:
+    return ", ".join(plain(source) for source in summary.get("sources", []))
+
+
+def _age(modified: float) -> str:
+    return datetime.fromtimestamp(modified, UTC).astimezone().strftime("%Y-%m-%d %H:%M")

@@ -1,0 +1,93 @@
+"""The live view: a bar and a few calm numbers on the terminal, redrawn twice a second."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from rfbulk.cli.printing import duration, size
+from rfbulk.cli.progress import PHASES, State
+
+NARROW = 70
+
+
+class LiveView:
+    """Draws the state on stderr while it is entered, and leaves nothing behind."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True)
+        self._live = Live(console=self._console, auto_refresh=False, transient=True)
+
+    def __enter__(self) -> LiveView:
+        """Begin to draw."""
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Wipe the view away."""
+        self._live.stop()
+
+    def show(self, state: State) -> None:
+        """Draw the state."""
+        self._live.update(drawing(state, self._console.width), refresh=True)
+
+    def say(self, text: str) -> None:
+        """Print a line above the view."""
+        self._console.print(Text(text), highlight=False)
+
+
+def drawing(state: State, width: int) -> Group:
+    """Return the state as something to draw on `width` columns."""
+    progress = state.progress
+    if progress is None:
+        return Group(Text(PHASES[state.phase]))
+    if state.phase == "confirming" and state.confirm is not None:
+        counted, expected = state.confirm.counted, state.confirm.expected
+        bar = ProgressBar(total=max(1, expected), completed=max(0, counted), width=min(40, width - 4))
+        return Group(Text(PHASES["confirming"]), bar, Text(f"{counted:,} of {expected:,} images counted"))
+    done = progress.bytes_sent + progress.bytes_in_flight
+    more = "" if progress.scan_finished else "+"
+    bar = ProgressBar(total=max(1, progress.bytes_planned), completed=done, width=min(40, width - 4))
+    share = f"{100 * done / progress.bytes_planned:.0f} %" if progress.bytes_planned else ""
+    left = state.seconds_left
+    head = Text.assemble(
+        (PHASES[state.phase], "bold"), f"  {share}", f"  {duration(left)} left" if left is not None else ""
+    )
+    rows = [
+        ("images", f"{progress.images_sent:,} of {progress.images_planned:,}{more}"),
+        ("bytes", f"{size(done)} of {size(progress.bytes_planned)}{more}"),
+        (
+            "shards",
+            f"{progress.shards_sent:,} of {progress.shards_planned:,}{more}, {progress.shards_in_flight} at once",
+        ),
+        ("rate", f"{size(state.rate)}/s, on average {size(_average(state))}/s"),
+    ]
+    if progress.images_before:
+        rows.append(("earlier", f"{progress.images_before:,} images sent by earlier runs"))
+    if progress.retries:
+        causes = ", ".join(f"{cause} ×{count}" for cause, count in sorted(progress.retries.items()))
+        rows.append(("retries", causes))
+    if progress.failures:
+        rows.append(("failures", f"{progress.failures:,}"))
+    return Group(head, bar, _table(rows, narrow=width < NARROW))
+
+
+def _average(state: State) -> float:
+    progress = state.progress
+    return progress.bytes_on_the_wire / progress.seconds if progress and progress.seconds > 0 else 0.0
+
+
+def _table(rows: list[tuple[str, str]], *, narrow: bool) -> Table:
+    table = Table.grid(padding=(0, 1 if narrow else 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="ellipsis", no_wrap=True)
+    for name, value in rows:
+        table.add_row(name, value)
+    return table

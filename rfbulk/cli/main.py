@@ -1,0 +1,110 @@
+"""The command `rfbulk`: its groups, and where each command lives. Loads nothing but what is asked for."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from rfbulk import __version__
+from rfbulk.cli.options import CONTEXT, ExitCode, global_options
+
+COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
+    "upload": {"images": ("rfbulk.cli.upload:images", "Upload the images of a folder into a batch.")},
+    "batch": {
+        "list": ("rfbulk.cli.batches:list_batches", "List the batches of the workspace."),
+        "show": ("rfbulk.cli.batches:show", "Describe a batch: type, age, expiry, files, shards."),
+        "files": ("rfbulk.cli.batches:files", "List the files of a batch."),
+        "shards": ("rfbulk.cli.batches:shards", "List the shards of a batch and how far each is."),
+        "wait": ("rfbulk.cli.batches:wait", "Wait until a batch is ready."),
+    },
+    "checkpoint": {
+        "list": ("rfbulk.cli.checkpoints:list_checkpoints", "List uploads that this machine remembers."),
+        "show": ("rfbulk.cli.checkpoints:show", "Describe one of them."),
+        "forget": ("rfbulk.cli.checkpoints:forget", "Forget one of them."),
+    },
+    "emulator": {"serve": ("rfbulk.cli.emulator:serve", "Run a server of the service's API on this machine.")},
+}
+GROUPS = {
+    "upload": "Send files into a batch.",
+    "batch": "Look at batches, or wait for one.",
+    "checkpoint": "Look at what uploads remember, or forget it.",
+    "emulator": "The service's API, on this machine.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called. Their short help stands in the table."""
+
+    def __init__(self, *args: Any, table: dict[str, tuple[str, str]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._table = table
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Name the commands, in the table's order."""
+        return list(self._table)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import the command."""
+        if cmd_name not in self._table:
+            return None
+        module, _, name = self._table[cmd_name][0].partition(":")
+        command = getattr(import_module(module), name)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{module}:{name} is no command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Write the list of commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in self._table.items()])
+
+
+def _group(name: str) -> click.Group:
+    return LazyGroup(name, table=COMMANDS[name], help=GROUPS[name], context_settings=CONTEXT)
+
+
+@click.group(context_settings=CONTEXT | {"auto_envvar_prefix": "RFBULK"})
+@click.version_option(__version__, message="rfbulk %(version)s")
+@global_options
+def rfbulk() -> None:
+    r"""Move image sets into Roboflow Data Staging, fast and exactly once.
+
+    \b
+    rfbulk upload images photos --batch-id spring     upload a folder; say it again to resume
+    rfbulk batch wait spring --expect 1024            wait until the service is ready
+    rfbulk --emulator upload images photos --batch-id try    the same, against a server on this machine
+
+    The api key comes from ROBOFLOW_API_KEY, --api-key-file, or Roboflow's own configuration file. Every option can
+    be given as an environment variable: RFBULK_UPLOAD_IMAGES_SHARD_BYTES=32MiB.
+
+    \b
+    Exit codes: 0 done and confirmed, 1 failed, 2 usage, 3 finished but some items failed, 4 not authorised,
+    5 busy or a passing trouble (run again), 6 the service reports a failed ingest, 7 waiting timed out,
+    130/143 interrupted (checkpoint kept).
+    """
+
+
+for _name in COMMANDS:
+    rfbulk.add_command(_group(_name))
+
+
+def main() -> None:
+    """Run the command and exit with its code."""
+    try:
+        code = rfbulk.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = ExitCode.USAGE
+    except click.Abort:
+        code = ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()
+        code = ExitCode.FAILED
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,221 @@
+"""Printers of events: a live view on a terminal, a plain line every 30 seconds elsewhere, JSON lines in a log file."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import IO, TYPE_CHECKING, Final, Protocol
+
+import click
+import msgspec
+
+from rfbulk.cli.printing import duration, plain, size
+from rfbulk.errors import UsageError
+from rfbulk.events import (
+    ConfirmProgress,
+    Event,
+    FileNamed,
+    OnEvent,
+    Phase,
+    PhaseChanged,
+    RequestRetried,
+    ShardRetried,
+    UploadProgress,
+    Warned,
+)
+
+if TYPE_CHECKING:
+    from rfbulk.cli.options import Globals
+
+PLAIN_SECONDS: Final = 30.0
+WINDOW_SECONDS: Final = 10.0
+"""How far back "now" reaches in a rate: shorter jumps with every shard, longer hides a stall."""
+
+PHASES: Final[dict[Phase, str]] = {
+    "scanning": "scanning",
+    "sending": "sending",
+    "deciding-unsure": "looking up what may have arrived",
+    "confirming": "waiting for the service to index",
+    "stopping": "stopping",
+    "done": "done",
+}
+
+
+class View(Protocol):
+    """Something that shows where an upload stands."""
+
+    def show(self, state: State) -> None:
+        """Show it, now or at the next good moment."""
+
+    def say(self, text: str) -> None:
+        """Print a line beside it."""
+
+
+class State:
+    """What is known of the transfer: the latest event of each kind, and the rate over the last seconds."""
+
+    def __init__(self) -> None:
+        self.phase: Phase = "scanning"
+        self.progress: UploadProgress | None = None
+        self.confirm: ConfirmProgress | None = None
+        self._history: deque[tuple[float, int]] = deque()
+
+    def take(self, event: Event) -> None:
+        """Take note of an event."""
+        if isinstance(event, PhaseChanged):
+            self.phase = event.phase
+        elif isinstance(event, ConfirmProgress):
+            self.confirm = event
+        elif isinstance(event, UploadProgress):
+            self.progress = event
+            self._history.append((event.seconds, event.bytes_on_the_wire))
+            while len(self._history) > 1 and event.seconds - self._history[0][0] > WINDOW_SECONDS:
+                self._history.popleft()
+
+    @property
+    def rate(self) -> float:
+        """Bytes per second over the last seconds."""
+        if len(self._history) < 2:
+            return 0.0
+        (began, first), (ended, last) = self._history[0], self._history[-1]
+        return (last - first) / (ended - began) if ended > began else 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """An estimate from this run's average, None while the total is unknown or nothing has been sent."""
+        progress = self.progress
+        if progress is None or not progress.scan_finished:
+            return None
+        done = progress.bytes_sent - progress.bytes_before + progress.bytes_in_flight
+        left = progress.bytes_planned - progress.bytes_sent - progress.bytes_in_flight
+        if done <= 0 or progress.seconds <= 0:
+            return None
+        return max(0.0, left / (done / progress.seconds))
+
+
+def line_of(state: State) -> str:
+    """Return where the transfer stands, on one line."""
+    if state.phase == "confirming" and state.confirm is not None:
+        return f"{PHASES['confirming']}: {state.confirm.counted:,} of {state.confirm.expected:,} counted"
+    progress = state.progress
+    if progress is None:
+        return PHASES[state.phase]
+    more = "" if progress.scan_finished else "+"
+    pieces = [
+        f"{progress.images_sent:,} of {progress.images_planned:,}{more} images",
+        f"{size(progress.bytes_sent + progress.bytes_in_flight)} of {size(progress.bytes_planned)}{more}",
+        f"{progress.shards_sent:,} of {progress.shards_planned:,}{more} shards",
+        f"{size(state.rate)}/s",
+    ]
+    if state.seconds_left is not None:
+        pieces.append(f"{duration(state.seconds_left)} left")
+    pieces.append(f"{progress.shards_in_flight} at once")
+    if progress.images_before:
+        pieces.append(f"{progress.images_before:,} by earlier runs")
+    if progress.retries:
+        pieces.append(f"{sum(progress.retries.values()):,} retries")
+    if progress.failures:
+        pieces.append(f"{progress.failures:,} failures")
+    return f"{PHASES[state.phase]}: {', '.join(pieces)}"
+
+
+class PlainView:
+    """A line on stderr every half minute."""
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._last = now()
+
+    def show(self, state: State) -> None:
+        """Print the line if it is time."""
+        if self._now() - self._last >= PLAIN_SECONDS:
+            self._last = self._now()
+            self.say(line_of(state))
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        click.echo(text, err=True)
+
+
+class SilentView:
+    """Shows nothing; warnings are still said."""
+
+    def show(self, state: State) -> None:
+        """Do nothing."""
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        click.echo(text, err=True)
+
+
+@contextmanager
+def progress_printer(options: Globals) -> Iterator[OnEvent]:
+    """Yield a callable that prints events as the options and the terminal ask for it.
+
+    Raises:
+        UsageError: the log file cannot be opened.
+    """
+    state = State()
+    with ExitStack() as stack:
+        view = stack.enter_context(_view(options))
+        log = stack.enter_context(_open_log(options)) if options.log_file else None
+
+        def on_event(event: Event) -> None:
+            state.take(event)
+            if log is not None:
+                _log(log, event)
+            text = _remark(event, options.verbose)
+            if text:
+                view.say(text)
+            view.show(state)
+
+        yield on_event
+
+
+@contextmanager
+def _view(options: Globals) -> Iterator[View]:
+    if options.quiet:
+        yield SilentView()
+    elif not sys.stderr.isatty():
+        yield PlainView()
+    else:
+        from rfbulk.cli.live import LiveView  # noqa: PLC0415 - rich costs 60 ms and is only for terminals
+
+        with LiveView() as view:
+            yield view
+
+
+@contextmanager
+def _open_log(options: Globals) -> Iterator[IO[bytes]]:
+    if options.log_file is None:
+        raise AssertionError("opened only where there is one")
+    try:
+        file = options.log_file.open("ab")
+    except OSError as error:
+        raise UsageError("open", f"the log file {options.log_file}", cause=str(error.strerror)) from None
+    with file:
+        yield file
+
+
+def _log(log: IO[bytes], event: Event) -> None:
+    values = {"time": time.time(), "event": type(event).__name__} | msgspec.to_builtins(event)
+    log.write(msgspec.json.encode(values) + b"\n")
+    if not isinstance(event, FileNamed):
+        log.flush()
+
+
+def _remark(event: Event, verbosity: int) -> str:
+    if isinstance(event, Warned):
+        return f"warning: {plain(event.text)}"
+    if not verbosity:
+        return ""
+    if isinstance(event, ShardRetried):
+        return f"shard {event.shard}: {event.cause}, again in {event.delay:.1f} s ({plain(event.detail)})"
+    if isinstance(event, RequestRetried):
+        return f"{event.operation}: {plain(event.cause)}, again in {event.delay:.1f} s"
+    if isinstance(event, FileNamed):
+        return f"{event.failure.reason}: {plain(event.failure.path)}"
+    return ""

@@ -1,0 +1,189 @@
+"""`rfbulk upload images`."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio.to_thread
+import click
+import msgspec
+
+from rfbulk.cli.options import AUTO_OR_NUMBER, CONTEXT, DURATION, SIZE, ExitCode, global_options, globals_of
+from rfbulk.cli.printing import print_json, print_preview, print_report
+from rfbulk.cli.progress import progress_printer
+from rfbulk.cli.running import Session, run
+from rfbulk.core.planning import Planner
+from rfbulk.core.selection import Selection
+from rfbulk.edge.source import needs_clash_check, open_source, refuse_clashes
+from rfbulk.errors import RfbulkError, UsageError
+from rfbulk.pipeline.preview import Preview, preview
+from rfbulk.settings import UploadOptions
+
+if TYPE_CHECKING:
+    from rfbulk.core.report import UploadReport
+
+DEFAULTS = UploadOptions()
+
+
+@click.command(context_settings=CONTEXT)
+@click.argument("source", nargs=-1, required=True, metavar="SOURCE...")
+@click.option("--batch-id", "-b", metavar="B", help="The batch: a-z, 0-9, _ and -, at most 64.")
+@click.option("--batch-name", metavar="N", help="The name shown for it. [default: the batch id]")
+@click.option("--include", multiple=True, metavar="GLOB", help="Send only what matches. May be repeated.")
+@click.option("--exclude", multiple=True, metavar="GLOB", help="Leave out what matches. May be repeated.")
+@click.option("--recursive/--no-recursive", default=True, help="Subfolders too.  [default: yes]")
+@click.option(
+    "--names",
+    type=click.Choice(["auto", "path", "basename"]),
+    default="auto",
+    help="How images are named in the batch: from their path (auto; path: with the folder's name in front), or bare.",
+)
+@click.option("--shard-images", type=int, default=DEFAULTS.shard_images, show_default=True, help="Images in a shard.")
+@click.option("--shard-bytes", type=SIZE, default="64MiB", show_default=True, help="Bytes in a shard.")
+@click.option("--concurrency", type=AUTO_OR_NUMBER, default="auto", show_default=True, help="Shards at once.")
+@click.option("--memory", type=SIZE, default="256MiB", show_default=True, help="Bound of the bytes in flight.")
+@click.option("--limit-rate", type=SIZE, metavar="SIZE", help="Bytes per second at most.")
+@click.option("--notifications-url", metavar="URL", help="Where the service reports that a shard was taken in.")
+@click.option("--ingest-id", metavar="ID", help="The name of this ingest in notifications.")
+@click.option("--wait/--no-wait", default=True, help="Until the service has indexed and counted all.  [default: wait]")
+@click.option("--timeout", type=DURATION, default="2h", show_default=True, help="How long to wait for that.")
+@click.option(
+    "--verify",
+    type=click.Choice(["none", "count", "names"]),
+    default="count",
+    show_default=True,
+    help="What is compared with the service in the end.",
+)
+@click.option(
+    "--on-unsure",
+    type=click.Choice(["verify", "reupload", "skip"]),
+    default="verify",
+    show_default=True,
+    help="Shards that may have arrived: look them up, send them again, or leave them.",
+)
+@click.option(
+    "--on-changed",
+    type=click.Choice(["name", "send"]),
+    default="name",
+    show_default=True,
+    help="Files that were sent and are different now: name them, or send them under a new name.",
+)
+@click.option("--max-failures", type=int, metavar="N", help="Stop when more images than this have failed.")
+@click.option("--dry-run", is_flag=True, help="Print the plan; send nothing.")
+@click.option(
+    "--report", type=click.Path(path_type=Path), metavar="FILE", help="Write every image's fate, as JSON lines."
+)
+@click.option("--restart", is_flag=True, help="Forget what earlier runs have sent, and send all again.")
+@click.option("--quiet-period", type=DURATION, default="15s", hidden=True)
+@click.option("--grace", type=DURATION, default="5s", hidden=True)
+@global_options
+@click.pass_context
+def images(context: click.Context, /, source: tuple[str, ...], batch_id: str | None, **values: Any) -> int:
+    r"""Upload the images of folders (or files) into a batch, each exactly once.
+
+    Say the same again to resume: what is there is not sent again, new files are added.
+
+    \b
+    rfbulk upload images photos --batch-id spring
+    rfbulk upload images photos --batch-id spring --include '*.jpg' --exclude 'thumbs/**'
+    rfbulk upload images photos --batch-id spring --limit-rate 20MiB --report spring.jsonl
+    rfbulk upload images photos --dry-run
+    """
+    options = globals_of(context)
+    is_dry = values.pop("dry_run")
+    try:
+        upload_options = _upload_options(values)
+    except UsageError as error:
+        raise click.UsageError(str(error), context) from None
+    if not is_dry and batch_id is None:
+        raise click.UsageError("no batch was named: --batch-id B", context)
+    if is_dry:
+        return run(options, partial(_preview, sources=list(source), upload_options=upload_options))
+    return run(options, partial(_upload, sources=list(source), batch=str(batch_id), upload_options=upload_options))
+
+
+def _upload_options(values: dict[str, Any]) -> UploadOptions:
+    verify = values["verify"]
+    return UploadOptions(
+        batch_name=values["batch_name"],
+        include=values["include"],
+        exclude=values["exclude"],
+        recursive=values["recursive"],
+        names=values["names"],
+        shard_images=values["shard_images"],
+        shard_bytes=values["shard_bytes"],
+        concurrency=values["concurrency"],
+        memory_bytes=values["memory"],
+        limit_rate=values["limit_rate"],
+        wait=values["wait"] and verify != "none",
+        wait_seconds=values["timeout"],
+        verify=verify,
+        on_unsure=values["on_unsure"],
+        on_changed=values["on_changed"],
+        quiet_seconds=values["quiet_period"],
+        max_failures=values["max_failures"],
+        notifications_url=values["notifications_url"],
+        ingest_id=values["ingest_id"],
+        restart=values["restart"],
+        report_file=values["report"],
+        grace_seconds=values["grace"],
+    )
+
+
+async def _upload(session: Session, *, sources: list[str], batch: str, upload_options: UploadOptions) -> int:
+    session.has_gentle_stop = True
+    with ExitStack() as printers:
+        on_event = printers.enter_context(progress_printer(session.options))
+        async with session.client() as client:
+            try:
+                report = await client.upload_images(
+                    sources, batch, options=upload_options, on_event=on_event, stop=session.stop
+                )
+            except RfbulkError as error:
+                printers.close()
+                if error.report is not None:
+                    _print(session, error.report)
+                raise
+    _print(session, report)
+    if session.interrupted_by is not None:
+        click.echo("interrupted: the checkpoint is kept; run the same again to resume", err=True)
+    return exit_code_of_report(report)
+
+
+def _print(session: Session, report: UploadReport) -> None:
+    if session.options.json:
+        print_json(msgspec.to_builtins(report))
+    else:
+        print_report(report)
+
+
+def exit_code_of_report(report: UploadReport) -> ExitCode:
+    """Return the exit code that tells of a finished upload."""
+    if report.ingest_failed:
+        return ExitCode.SERVICE_FAILED
+    if report.left:
+        return ExitCode.AGAIN
+    return ExitCode.SOME_FAILED if report.has_failures else ExitCode.DONE
+
+
+async def _preview(session: Session, *, sources: list[str], upload_options: UploadOptions) -> int:
+    result = await anyio.to_thread.run_sync(_plan, sources, upload_options, abandon_on_cancel=True)
+    if session.options.json:
+        print_json(msgspec.to_builtins(result))
+    else:
+        print_preview(result)
+    if not result.images:
+        raise UsageError("plan", ", ".join(sources), cause="no image to send was found")
+    return ExitCode.DONE
+
+
+def _plan(sources: list[str], options: UploadOptions) -> Preview:
+    selection = Selection(options.include, options.exclude, options.recursive)
+    source = open_source(sources, selection, options.names)
+    if needs_clash_check(options.names, source):
+        refuse_clashes(source)
+    planner = Planner(max_images=options.shard_images, max_bytes=options.shard_bytes)
+    return preview(source, planner)
