@@ -51,13 +51,14 @@ class Emulator:
         self.clock = Clock(self.options.date_skew_seconds)
         self._traffic = Traffic()
         self._exits = AsyncExitStack()
+        self._url = ""
         self._service: Service | None = None
         self._indexer: Indexer | None = None
 
     @property
     def url(self) -> str:
         """Where it listens, without a slash at the end."""
-        return self._entered.base_url
+        return self._url
 
     @property
     def workspace(self) -> str:
@@ -103,7 +104,8 @@ class Emulator:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._exits.__aexit__(kind, error, trace)
+        # An error of the caller's passes by: inside the task group it would come out wrapped in an exception group.
+        await self._exits.aclose()
 
     @property
     def _entered(self) -> Service:
@@ -134,11 +136,12 @@ class Emulator:
             shutdown_timeout=_SHUTDOWN_SECONDS,
         )
         await runner.setup()
-        stack.push_async_callback(runner.cleanup)
+        stack.push_async_callback(_clean_up, runner)
         listener = self._bind(service.identity.port)
         port = listener.getsockname()[1]
         scheme = "https" if self.options.tls else "http"
-        service.base_url = (self.options.public_url or f"{scheme}://{self.options.host}:{port}").rstrip("/")
+        self._url = f"{scheme}://{self.options.host}:{port}"
+        service.public_url = (self.options.public_url or self._url).rstrip("/")
         await web.SockSite(runner, listener, ssl_context=self.options.tls).start()
         if service.journal is not None and port != service.identity.port:
             service.identity = msgspec.structs.replace(service.identity, port=port)
@@ -152,6 +155,11 @@ class Emulator:
             if self.options.port or error.errno != errno.EADDRINUSE:
                 raise
             return socket.create_server((self.options.host, 0), backlog=_BACKLOG)
+
+
+async def _clean_up(runner: web.AppRunner) -> None:
+    with anyio.CancelScope(shield=True):
+        await runner.cleanup()
 
 
 async def serve(options: EmulatorOptions, on_ready: Callable[[str], None]) -> None:

@@ -62,7 +62,7 @@ class Traffic:
 
 @dataclass(slots=True)
 class Service:
-    """One emulator's parts. Its `base_url` is known once it listens."""
+    """One emulator's parts. Its `public_url` is known once it listens."""
 
     options: EmulatorOptions
     identity: Identity
@@ -71,7 +71,7 @@ class Service:
     clock: Clock
     faults: FaultScript
     traffic: Traffic
-    base_url: str = ""
+    public_url: str = ""
     state: State = field(default_factory=State)
 
     @property
@@ -98,5 +98,5 @@ class Service:
     def signed_url(self, method: str, object_name: str, headers: Mapping[str, str]) -> str:
         """Return a URL that permits one method on one object of the store, from now on for a grant's time."""
         path = f"{STORAGE_PREFIX}/{self.identity.bucket}/{object_name}"
-        grant = UrlGrant(method, self.base_url, path, headers, self.options.grant_seconds)
+        grant = UrlGrant(method, self.public_url, path, headers, self.options.grant_seconds)
         return self.signer.sign(grant, self.clock.now())

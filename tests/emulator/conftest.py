@@ -53,6 +53,11 @@ def make_tar(files: Mapping[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
+async def _once(content: bytes) -> AsyncIterator[bytes]:
+    """Give a body that cannot be sent a second time: aiohttp would do so without a word."""
+    yield content
+
+
 @dataclass
 class Peer:
     """Speaks to an emulator as any HTTP client would."""
@@ -87,12 +92,17 @@ class Peer:
         return answer.json["signedURLDetails"]
 
     async def put(self, grant: JSON, body: Any = None, headers: Mapping[str, str] | None = None) -> Answer:
-        """PUT to a grant with its own headers, or with other ones."""
+        """PUT to a grant with its own headers, or with other ones; once, whatever the connection does."""
+        sent = dict(grant["extensionHeaders"] if headers is None else headers)
+        if body is None or isinstance(body, bytes):
+            content = body or self.tar
+            sent["Content-Length"] = str(len(content))
+            body = _once(content)
         return await self.send(
             "PUT",
             URL(grant["uploadURL"], encoded=True),
-            data=io.BytesIO(body or self.tar) if body is None or isinstance(body, bytes) else body,
-            headers=grant["extensionHeaders"] if headers is None else headers,
+            data=body,
+            headers=sent,
             skip_auto_headers=["Content-Type", "Accept", "Accept-Encoding", "User-Agent"],
         )
 
