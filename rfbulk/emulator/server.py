@@ -92,10 +92,11 @@ class Emulator:
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             service = await self._open_service(stack)
+            listener = stack.enter_context(self._bind(service.identity.port))
             tasks = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(tasks.cancel_scope.cancel)
             indexer = Indexer(service, tasks)
-            await self._listen(service, indexer, stack)
+            await self._listen(service, make_app(service, indexer), listener, stack)
             indexer.resume()
             self._service, self._indexer = service, indexer
             self._exits = stack.pop_all()
@@ -127,9 +128,11 @@ class Emulator:
             service.state.apply(event)
         return service
 
-    async def _listen(self, service: Service, indexer: Indexer, stack: AsyncExitStack) -> None:
+    async def _listen(
+        self, service: Service, app: web.Application, listener: socket.socket, stack: AsyncExitStack
+    ) -> None:
         runner = web.AppRunner(
-            make_app(service, indexer),
+            app,
             access_log=None,
             read_bufsize=_READ_BUFFER_BYTES,
             auto_decompress=False,
@@ -137,7 +140,6 @@ class Emulator:
         )
         await runner.setup()
         stack.push_async_callback(_clean_up, runner)
-        listener = self._bind(service.identity.port)
         port = listener.getsockname()[1]
         scheme = "https" if self.options.tls else "http"
         self._url = f"{scheme}://{self.options.host}:{port}"

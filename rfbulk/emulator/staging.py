@@ -172,7 +172,8 @@ def file_name_of(request: web.Request, extensions: frozenset[str]) -> str:
     name = request.query.get("fileName", "")
     if not name or "/" in name or "\\" in name or "\0" in name:
         raise ApiError(400, "fileName must be a plain file name")
-    if name.rpartition(".")[2].lower() not in extensions:
+    stem, _, extension = name.rpartition(".")
+    if not stem or extension.lower() not in extensions:
         raise ApiError(400, f"unsupported format: {name}")
     return name
 

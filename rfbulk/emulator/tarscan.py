@@ -60,7 +60,8 @@ def refusal(name: str, size: int) -> str | None:
     """Say why the service would not take an image of this name and size, or None."""
     if "/" in name or "\\" in name or name in {"", ".", ".."} or "\0" in name:
         return "the name is not a plain file name"
-    if name.rpartition(".")[2].lower() not in IMAGE_EXTENSIONS:
+    stem, _, extension = name.rpartition(".")
+    if not stem or extension.lower() not in IMAGE_EXTENSIONS:
         return "unsupported format"
     if size == 0:
         return "the file is empty"

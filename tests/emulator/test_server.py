@@ -1,0 +1,96 @@
+"""The emulator begins and ends cleanly, alone and for other processes."""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+import ssl
+from typing import TYPE_CHECKING
+
+import aiohttp
+import anyio
+import pytest
+import trustme
+
+from rfbulk.emulator import Emulator, EmulatorOptions, serve
+
+if TYPE_CHECKING:
+    from tests.emulator.conftest import OpenPeer, Peer
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_serve_tells_its_url_and_runs_until_cancelled() -> None:
+    urls: list[str] = []
+    ready = anyio.Event()
+
+    def on_ready(url: str) -> None:
+        urls.append(url)
+        ready.set()
+
+    async with anyio.create_task_group() as tasks, aiohttp.ClientSession() as session:
+        tasks.start_soon(serve, EmulatorOptions(), on_ready)
+        await ready.wait()
+        async with session.get(urls[0], params={"api_key": "emulator"}) as response:
+            assert response.status == 200
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_port_that_was_asked_for_and_is_taken_is_an_error() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        emulator = Emulator(EmulatorOptions(port=taken.getsockname()[1]))
+        with pytest.raises(OSError, match="in use"):
+            await emulator.__aenter__()
+
+
+async def test_an_error_of_the_callers_comes_out_as_it_is() -> None:
+    with pytest.raises(KeyError):
+        async with Emulator():
+            raise KeyError
+
+
+async def test_leaving_does_not_wait_for_indexing(open_peer: OpenPeer) -> None:
+    async with open_peer(index_delay_seconds=3600) as peer:
+        await peer.put(await peer.grant())
+
+
+async def test_an_emulator_that_has_not_been_entered_has_no_ledger() -> None:
+    with pytest.raises(RuntimeError):
+        Emulator().ledger("b1")
+
+
+async def test_it_speaks_tls(open_peer: OpenPeer) -> None:
+    authority = trustme.CA(key_type=trustme.KeyType.ECDSA)
+    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    authority.issue_cert("127.0.0.1", key_type=trustme.KeyType.ECDSA).configure_cert(server)
+    authority.configure_trust(client)
+    async with open_peer(tls=server) as peer:
+        assert peer.emulator.url.startswith("https://")
+        async with peer.session.get(peer.emulator.url, params={"api_key": "emulator"}, ssl=client) as response:
+            assert response.status == 200
+
+
+async def test_another_process_can_look_inside(peer: Peer) -> None:
+    url = f"{peer.emulator.url}/_emulator"
+    assert (await peer.send("POST", f"{url}/faults", json=["count:status=429", "put:reset"])).json == {"added": 2}
+    assert (await peer.get("/count")).status == 429
+    faults = (await peer.send("GET", f"{url}/faults")).json
+    assert [fault["operation"] for fault in faults["consumed"]] == ["count"]
+    assert [fault["operation"] for fault in faults["unconsumed"]] == ["put"]
+    peer.emulator.faults.clear()
+    await peer.upload()
+    assert (await peer.send("GET", f"{url}/settled")).json == {"settled": True}
+    ledger = (await peer.send("GET", f"{url}/ledger/b1")).json
+    assert ledger["hashes"][hashlib.sha256(b"first").hexdigest()] == 1
+    assert ledger["shards"][0]["status"] == "indexed"
+    requests = (await peer.send("GET", f"{url}/requests")).json
+    assert (requests["requests"]["put"], requests["peaks"]["put"]) == (1, 1)
+
+
+@pytest.mark.parametrize("body", [b"not json", b'["put:explode"]', b"3"])
+async def test_faults_that_cannot_be_read_are_refused(peer: Peer, body: bytes) -> None:
+    assert (await peer.send("POST", f"{peer.emulator.url}/_emulator/faults", data=body)).status == 400
+
+
+async def test_the_ledger_of_an_unknown_batch_is_empty(peer: Peer) -> None:
+    assert peer.emulator.ledger("unknown").granted == 0
