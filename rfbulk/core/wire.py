@@ -199,11 +199,11 @@ def parse_store_error(body: bytes) -> tuple[str, str]:
     """Return code and message of a store's XML error, "" where there is none. Neither is safe to show as it is.
 
     No XML parser touches it: two fields are wanted, and entities of a stranger's document are never expanded.
-    Azure says why a signature is refused in a field of its own, which is added to the message.
+    Azure says why a signature is refused in a field of its own, which is put in front of the message.
     """
     head = body[:MAX_STORE_ERROR_BYTES]
     code, message, detail = (_text_of(pattern.search(head)) for pattern in _ERROR_FIELDS.values())
-    return code[:64], f"{message} {detail}".strip()
+    return code[:64], f"{detail} {message}".strip()
 
 
 def _text_of(match: re.Match[bytes] | None) -> str:

@@ -1,0 +1,214 @@
+"""The service's API: one method per call, one attempt per method, its answers as records or our own errors.
+
+The api key goes into the query of a request and nowhere else.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final, TypeVar
+from urllib.parse import quote, urlencode
+
+from yarl import URL
+
+from rfbulk.core import wire
+from rfbulk.core.grants import UrlFault, check_url
+from rfbulk.core.redaction import excerpt
+from rfbulk.core.retry import is_passing_status, parse_http_date, parse_retry_after
+from rfbulk.core.secrets import ApiKey
+from rfbulk.errors import NotAuthorised, ProtocolError, RfbulkError, ServiceRefused, TroublePassing, UsageError
+
+if TYPE_CHECKING:
+    from rfbulk.core.model import BatchId, Grant
+    from rfbulk.edge.transport import Exchanged, Transport
+
+T = TypeVar("T")
+
+MAX_LISTING_BYTES: Final = 64 << 20
+MAX_ANSWER_BYTES: Final = 1 << 20
+
+
+class ServiceApi:
+    """Data Staging of one workspace.
+
+    Every method makes one attempt and raises:
+
+    - `TroublePassing`: no answer, or 408, 429, 5xx; with `status` and `retry_after`
+    - `NotAuthorised`: 401, 402, 403
+    - `ServiceRefused`: any other status that is no success
+    - `ProtocolError`: an answer outside the documented shape
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        base_url: str,
+        api_key: ApiKey,
+        workspace: str | None = None,
+        *,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._transport = transport
+        self._base = _checked_base(base_url, allow_http=transport.options.allow_http)
+        self._key = api_key
+        self._workspace = workspace
+        self._now = now
+        self.server_offset = 0.0
+        """How far the server's clock was ahead of ours at its last answer, in seconds."""
+
+    def server_now(self) -> float:
+        """Return the seconds since the epoch by the server's clock, by ours until it has answered once."""
+        return self._now() + self.server_offset
+
+    async def workspace(self) -> str:
+        """Return the workspace of the key, looked up once."""
+        if self._workspace is None:
+            call = _Call("look up", "the workspace of the api key", ())
+            self._workspace = await self._answer(call, wire.parse_workspace)
+        return self._workspace
+
+    async def request_shard_grant(self, batch: BatchId, display_name: str) -> Grant:
+        """Register a new shard, creating the batch if need be, and return the permission to send it."""
+        call = _Call(
+            "get a grant for",
+            f"batch {batch}",
+            ("batches", batch, "bulk-upload", "image-files"),
+            {"displayName": display_name},
+            method="POST",
+        )
+        allow_http = self._transport.options.allow_http
+        return await self._in_workspace(call, lambda body: wire.parse_grant(body, allow_http=allow_http))
+
+    async def batch(self, batch: BatchId) -> wire.BatchMetadata | None:
+        """Describe a batch, None if there is none."""
+        return await self._if_there(_Call("show", f"batch {batch}", ("batches", batch)), wire.parse_batch)
+
+    async def count(self, batch: BatchId, part: str | None = None) -> int | None:
+        """Count what a batch, or one part of it, holds; None if there is no batch."""
+        call = _Call("count", f"batch {batch}", ("batches", batch, "count"), {"partName": part})
+        return await self._if_there(call, wire.parse_count)
+
+    async def batches_page(
+        self, token: str | None = None, page_size: int | None = None
+    ) -> wire.Page[wire.BatchMetadata]:
+        """List one page of the workspace's batches."""
+        call = _Call("list", "batches", ("batches",), _page(token, page_size), max_bytes=MAX_LISTING_BYTES)
+        return await self._in_workspace(call, wire.parse_batches_page)
+
+    async def shards_page(
+        self, batch: BatchId, token: str | None = None, page_size: int | None = None
+    ) -> wire.Page[wire.ShardStatus]:
+        """List one page of a batch's shards."""
+        path = ("batches", batch, "shards")
+        call = _Call("list shards of", f"batch {batch}", path, _page(token, page_size), max_bytes=MAX_LISTING_BYTES)
+        return await self._in_workspace(call, wire.parse_shards_page)
+
+    async def files_page(
+        self, batch: BatchId, part: str | None = None, token: str | None = None, page_size: int | None = None
+    ) -> wire.Page[wire.RemoteFile]:
+        """List one page of a batch's files, or of one part's."""
+        query = {"partName": part, **_page(token, page_size)}
+        path = ("batches", batch, "list")
+        call = _Call("list files of", f"batch {batch}", path, query, max_bytes=MAX_LISTING_BYTES)
+        return await self._in_workspace(call, wire.parse_files_page)
+
+    async def parts(self, batch: BatchId) -> tuple[wire.BatchPart, ...]:
+        """List the parts of a multipart batch."""
+        path = ("batches", batch, "parts")
+        call = _Call("list parts of", f"batch {batch}", path, max_bytes=MAX_LISTING_BYTES)
+        return await self._in_workspace(call, wire.parse_parts)
+
+    async def _if_there(self, call: _Call, parse: Callable[[bytes], T]) -> T | None:
+        try:
+            return await self._in_workspace(call, parse)
+        except ServiceRefused as refusal:
+            if refusal.status == HTTPStatus.NOT_FOUND:
+                return None
+            raise
+
+    async def _in_workspace(self, call: _Call, parse: Callable[[bytes], T]) -> T:
+        return await self._answer(replace(call, path=(await self.workspace(), *call.path)), parse)
+
+    async def _answer(self, call: _Call, parse: Callable[[bytes], T]) -> T:
+        answer = await self._transport.exchange(
+            call.method, self._url(call), operation=call.operation, subject=call.subject, max_bytes=call.max_bytes
+        )
+        date = parse_http_date(answer.headers.get("Date"))
+        if date is not None:
+            self.server_offset = date - self._now()
+        if answer.status // 100 != _SUCCESS:
+            raise self._refusal(answer, call)
+        try:
+            return parse(answer.body)
+        except ProtocolError as error:
+            cause, advice = error.cause, error.advice
+        if self._key.reveal().encode() in answer.body:
+            cause = "the answer is not as documented, and it holds the api key"
+        raise ProtocolError(call.operation, call.subject, cause=cause, advice=advice)
+
+    def _url(self, call: _Call) -> URL:
+        path = "".join(f"/{_segment(part)}" for part in call.path) or "/"
+        given = {name: value for name, value in call.query.items() if value is not None}
+        query = urlencode({"api_key": self._key.reveal(), **given}, quote_via=quote)
+        return URL(f"{self._base}{path}?{query}", encoded=True)
+
+    def _refusal(self, answer: Exchanged, call: _Call) -> RfbulkError:
+        status = answer.status
+        said = wire.parse_api_error(answer.body, secrets=(self._key.reveal(),))
+        cause = f"the service answered {status}" + (f": {said}" if said else "")
+        what = (call.operation, call.subject)
+        if is_passing_status(status):
+            wait = parse_retry_after(answer.headers.get("Retry-After"), server_now=self.server_now())
+            return TroublePassing(*what, cause=cause, advice="try again later", status=status, retry_after=wait)
+        if status in _UNAUTHORISED:
+            return NotAuthorised(*what, cause=cause, advice=_UNAUTHORISED[status])
+        return ServiceRefused(*what, cause=cause, advice=_advice(status), status=status)
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    operation: str
+    subject: str
+    path: tuple[str, ...]
+    query: Mapping[str, str | int | None] = field(default_factory=dict)
+    method: str = "GET"
+    max_bytes: int = MAX_ANSWER_BYTES
+
+
+_SUCCESS: Final = 2
+_UNAUTHORISED: Final[dict[int, str]] = {
+    HTTPStatus.UNAUTHORIZED: "set ROBOFLOW_API_KEY to a valid key of the workspace",
+    HTTPStatus.PAYMENT_REQUIRED: "the workspace's plan or credits do not cover this",
+    HTTPStatus.FORBIDDEN: "this key or the workspace's plan does not permit this",
+}
+
+
+def _advice(status: int) -> str:
+    if status // 100 == HTTPStatus.MULTIPLE_CHOICES // 100:
+        return "is the API's address right? Redirects are not followed"
+    return "is the name right, and the API's address?" if status == HTTPStatus.NOT_FOUND else ""
+
+
+def _page(token: str | None, page_size: int | None) -> dict[str, str | int | None]:
+    return {"nextPageToken": token, "pageSize": page_size}
+
+
+def _checked_base(text: str, *, allow_http: bool) -> str:
+    try:
+        parts = check_url(text, allow_http=allow_http)
+    except UrlFault as fault:
+        raise UsageError(
+            "use API at", excerpt(text), cause=str(fault), advice="give an https:// address, or allow plain HTTP"
+        ) from None
+    if parts.query or parts.fragment:
+        raise UsageError("use API at", excerpt(text), cause="an address of an API ends with its path")
+    return text.rstrip("/")
+
+
+def _segment(text: str) -> str:
+    if text in {"", ".", ".."}:
+        raise UsageError("use name", repr(text), cause="it leads to another place of the API")
+    return quote(text, safe="")

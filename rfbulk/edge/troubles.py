@@ -1,0 +1,127 @@
+"""What went wrong on a connection, told once and without the URL: aiohttp's own errors hold it in full."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from dataclasses import dataclass
+from enum import StrEnum
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+import aiohttp
+
+from rfbulk.core.retry import is_passing_status
+from rfbulk.errors import NotAuthorised, ProtocolError, RfbulkError, ServiceRefused, TroublePassing
+
+if TYPE_CHECKING:
+    from yarl import URL
+
+CONNECTION_ERRORS: Final = (aiohttp.ClientError, OSError, TimeoutError)
+"""All that aiohttp lets out where a connection, and not our own code, is at fault."""
+
+
+class TroubleKind(StrEnum):
+    """What kind of trouble it was."""
+
+    CONNECT = "connect"  # there was no connection: nothing was sent
+    CERTIFICATE = "certificate"  # the other side is not who it says: final
+    PROXY = "proxy"  # the proxy refused: final
+    BROKEN = "broken"  # the connection ended before the answer did
+    STALLED = "stalled"  # nothing moved for too long
+    GARBLED = "garbled"  # what came is not HTTP
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """One trouble in words that are safe to show. They name host and port."""
+
+    kind: TroubleKind
+    text: str
+    advice: str = ""
+    status: int = 0
+
+    def as_error(self, operation: str, subject: str = "") -> RfbulkError:
+        """Return the error to raise for an operation that met this trouble."""
+        match self.kind:
+            case TroubleKind.CERTIFICATE:
+                return ServiceRefused(operation, subject, cause=self.text, advice=self.advice)
+            case TroubleKind.PROXY:
+                return NotAuthorised(operation, subject, cause=self.text, advice=self.advice)
+            case TroubleKind.GARBLED:
+                return ProtocolError(operation, subject, cause=self.text, advice=self.advice)
+            case _:
+                return TroublePassing(
+                    operation, subject, cause=self.text, advice=self.advice or "check the line and try again"
+                )
+
+
+def trouble_of(error: BaseException, url: URL) -> Trouble:
+    """Tell what an error of `CONNECTION_ERRORS` means, raised while `url` was spoken to.
+
+    ========================================== ===========
+    error                                      kind
+    ========================================== ===========
+    certificate not verified, wrong host       certificate
+    the proxy answers 4xx to CONNECT           proxy
+    no name, no route, refused, handshake      connect
+    no connection or no answer in time         stalled
+    an answer that is not HTTP                 garbled
+    any other: reset, closed, cut short        broken
+    ========================================== ===========
+    """
+    where = f"{url.host}:{url.port}"
+    match error:
+        case aiohttp.ClientConnectorCertificateError():
+            return _certificate(error, where)
+        case aiohttp.ClientHttpProxyError():
+            return _proxy(error.status)
+        case aiohttp.ClientConnectorError():
+            return _no_connection(error, where)
+        case aiohttp.ConnectionTimeoutError():
+            return Trouble(TroubleKind.CONNECT, f"no connection to {where} in time")
+        case TimeoutError():
+            return Trouble(TroubleKind.STALLED, f"{where} did not answer in time")
+        case aiohttp.ClientResponseError():
+            return Trouble(TroubleKind.GARBLED, f"{where} does not speak HTTP", "is the address right?")
+        case aiohttp.ClientPayloadError():
+            return Trouble(TroubleKind.BROKEN, f"the answer of {where} was cut short")
+        case _:
+            return Trouble(TroubleKind.BROKEN, f"{where} closed the connection{_reason(error)}")
+
+
+def _certificate(error: aiohttp.ClientConnectorCertificateError, where: str) -> Trouble:
+    inner = error.certificate_error
+    said = getattr(inner, "verify_message", "") or type(inner).__name__
+    return Trouble(
+        TroubleKind.CERTIFICATE,
+        f"the certificate of {where} is not to be trusted: {said}",
+        "name the authority that signed it with SSL_CERT_FILE or --ca-file",
+    )
+
+
+def _proxy(status: int) -> Trouble:
+    if is_passing_status(status):
+        return Trouble(TroubleKind.BROKEN, f"the proxy answered {status}", status=status)
+    if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+        advice = "put user and password into the proxy's address"
+    else:
+        advice = "check HTTPS_PROXY, or name the host in NO_PROXY"
+    return Trouble(TroubleKind.PROXY, f"the proxy answered {status}", advice, status)
+
+
+def _no_connection(error: aiohttp.ClientConnectorError, where: str) -> Trouble:
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        where = f"the proxy {error.host}:{error.port}"
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return Trouble(TroubleKind.CONNECT, f"the name of {where} cannot be resolved", "check the address and the line")
+    return Trouble(TroubleKind.CONNECT, f"no connection to {where}{_reason(error.os_error)}")
+
+
+def _reason(error: BaseException) -> str:
+    """Give the system's or TLS's own wording; that of aiohttp may hold a URL."""
+    if isinstance(error, ssl.SSLError):
+        return f": {error.reason or 'TLS failed'}"
+    if isinstance(error, OSError) and error.errno:
+        return f": {os.strerror(error.errno)}"
+    return ""
