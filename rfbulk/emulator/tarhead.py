@@ -113,7 +113,7 @@ def _size(field: bytes) -> int:
 def _octal(field: bytes, what: str) -> int:
     digits = field.strip(b" \0")
     try:
-        if _NUMBER.fullmatch(digits):
+        if digits.isdigit():  # int() alone would take signs, underscores and blanks
             return int(digits, 8)
     except ValueError:
         pass
