@@ -121,7 +121,7 @@ class Emulator:
             return Service(self.options, new_identity(), store, None, self.clock, self.faults, self._traffic)
         journal = Journal(directory)
         identity, events = await to_thread.run_sync(journal.open)
-        stack.callback(journal.close)
+        stack.push_async_callback(_close, journal)
         store = FolderStore(journal.objects)
         service = Service(self.options, identity, store, journal, self.clock, self.faults, self._traffic)
         for event in events:
@@ -162,6 +162,11 @@ class Emulator:
 async def _clean_up(runner: web.AppRunner) -> None:
     with anyio.CancelScope(shield=True):
         await runner.cleanup()
+
+
+async def _close(journal: Journal) -> None:
+    with anyio.CancelScope(shield=True):
+        await to_thread.run_sync(journal.close)
 
 
 async def serve(options: EmulatorOptions, on_ready: Callable[[str], None]) -> None:

@@ -11,10 +11,14 @@ import aiohttp
 import anyio
 import pytest
 import trustme
+from blockbuster import blockbuster_ctx
+from yarl import URL
 
 from rfbulk.emulator import Emulator, EmulatorOptions, serve
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.emulator.conftest import OpenPeer, Peer
 
 pytestmark = pytest.mark.anyio
@@ -90,6 +94,15 @@ async def test_another_process_can_look_inside(peer: Peer) -> None:
 @pytest.mark.parametrize("body", [b"not json", b'["put:explode"]', b"3"])
 async def test_faults_that_cannot_be_read_are_refused(peer: Peer, body: bytes) -> None:
     assert (await peer.send("POST", f"{peer.emulator.url}/_emulator/faults", data=body)).status == 400
+
+
+async def test_nothing_blocks_the_loop(open_peer: OpenPeer, tmp_path: Path) -> None:
+    """Tests of clients run the emulator in their own loop, where it must not be what they wait for."""
+    with blockbuster_ctx("rfbulk.emulator"):
+        async with open_peer(store="folder", directory=tmp_path) as peer:
+            await peer.upload()
+            url = (await peer.get("/list")).json["filesMetadata"][0]["downloadURL"]
+            assert (await peer.send("GET", URL(url, encoded=True))).body == b"first"
 
 
 async def test_the_ledger_of_an_unknown_batch_is_empty(peer: Peer) -> None:
