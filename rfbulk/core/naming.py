@@ -66,9 +66,9 @@ def basename_name(path: bytes) -> str:
     return member_name(path[path.rfind(b"/") + 1 :])
 
 
-def prefixed_name(label: str, path: bytes) -> str:
+def prefixed_name(label: bytes, path: bytes) -> str:
     """Return the member name of `path` as if a folder `label` stood in front of it."""
-    return member_name(label.encode("utf-8", "surrogateescape") + b"/" + path)
+    return member_name(label + b"/" + path)
 
 
 def source_path(name: str) -> bytes:

@@ -151,4 +151,4 @@ def test_a_basename_is_named_as_if_it_lay_in_the_source_folder(path: bytes) -> N
 
 @given(PATHS)
 def test_a_prefixed_name_is_that_of_a_folder_in_front(path: bytes) -> None:
-    assert prefixed_name("left_", path) == member_name(b"left_/" + path)
+    assert prefixed_name(b"left_", path) == member_name(b"left_/" + path)
