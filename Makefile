@@ -14,7 +14,7 @@ $(READY): pyproject.toml
 	@touch $@
 
 demo: $(READY)  ## upload real images to the embedded emulator and compare every hash (IMAGES=folder for your own)
-	$(BIN)/python -m rfbulk.emulator.demo $(if $(IMAGES),--images '$(IMAGES)')
+	$(BIN)/python -m rfbulk.cli.demo $(if $(IMAGES),--images '$(IMAGES)')
 
 test: $(READY)  ## all tests
 	$(BIN)/python -m pytest -q

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -95,9 +96,9 @@ def global_options(function: F) -> F:
     return function
 
 
-_SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)(b?)\s*$", re.IGNORECASE)
+_SIZE = re.compile(r"\s*([0-9]{1,18}(?:\.[0-9]{1,9})?)\s*(?:([kmgt])(i?))?(b?)\s*", re.IGNORECASE)
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
-_DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|)\s*$", re.IGNORECASE)
+_DURATION = re.compile(r"\s*([0-9]{1,18}(?:\.[0-9]{1,9})?)\s*(ms|s|m|h|d|)\s*", re.IGNORECASE)
 _SECONDS = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -107,12 +108,12 @@ def parse_size(text: str) -> int:
     Raises:
         ValueError: it is no size.
     """
-    match = _SIZE.match(text)
+    match = _SIZE.fullmatch(text)
     if match is None:
         raise ValueError(f"{text!r} is no size: write it as 64MiB")
     number, unit, binary, byte = match.groups()
     base = 1000 if byte and not binary else 1024
-    return int(float(number) * base ** _POWERS[unit.lower()])
+    return int(Fraction(number) * base ** _POWERS[(unit or "").lower()])
 
 
 def parse_duration(text: str) -> float:
@@ -121,7 +122,7 @@ def parse_duration(text: str) -> float:
     Raises:
         ValueError: it is no duration.
     """
-    match = _DURATION.match(text)
+    match = _DURATION.fullmatch(text)
     if match is None:
         raise ValueError(f"{text!r} is no duration: write it as 5m")
     return float(match.group(1)) * _SECONDS[match.group(2).lower()]
@@ -147,7 +148,7 @@ class _Worded(click.ParamType[Any]):
 def _auto_or_number(text: str) -> int | None:
     if text.lower() == "auto":
         return None
-    if not text.isdigit() or text == "0":
+    if re.fullmatch(r"[0-9]{1,9}", text) is None or int(text) == 0:
         raise ValueError(f"{text!r} is neither auto nor a number from 1")
     return int(text)
 

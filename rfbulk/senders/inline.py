@@ -7,7 +7,7 @@ and the pieces it is joined from), whatever the size of its images.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
@@ -17,7 +17,7 @@ import anyio
 from rfbulk.core.answers import judge_answer
 from rfbulk.core.model import Outcome, ShardJob, ShardResult
 from rfbulk.edge.blobs import PutAnswer, PutBroken, put_object
-from rfbulk.senders.packing import EntryChanged, ShardPacker
+from rfbulk.senders.packing import EntryChanged, OutOfDescriptors, ShardPacker
 
 if TYPE_CHECKING:
     from rfbulk.edge.transport import Transport
@@ -49,12 +49,13 @@ class InlineSender:
         """Read, pack and PUT a shard once. Whatever goes wrong with it is told in the result."""
         packer = ShardPacker(job.roots, job.entries, job.trailer, chunk_bytes=self._chunk_bytes)
         reading = _Reading(packer, self._readers, self._rate)
+        chunks = reading.chunks()
         try:
             answer = await put_object(
                 self._transport,
                 job.grant,
                 length=job.tar_bytes,
-                chunks=reading.chunks(),
+                chunks=chunks,
                 stall_seconds=self._stall_seconds,
                 on_bytes=on_bytes,
             )
@@ -62,12 +63,16 @@ class InlineSender:
             return ShardResult(
                 Outcome.CHANGED, packer.bytes_out, changed={change.position: change.reason}, detail=change.detail
             )
+        except OutOfDescriptors as error:
+            return ShardResult(Outcome.BROKEN, packer.bytes_out, detail=f"no further file can be opened: {error.strerror}")
         except PutBroken as broken:
             return ShardResult(
                 Outcome.BROKEN, broken.bytes_sent, may_have_arrived=broken.complete, detail=broken.detail
             )
         finally:
-            await reading.finish()
+            with anyio.CancelScope(shield=True):
+                await chunks.aclose()
+                await reading.finish()
         return _result(job, packer, answer)
 
 
@@ -92,7 +97,7 @@ class _Reading:
         self._rate = rate
         self._next: Future[bytes] | None = None
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
         self._next = self._readers.submit(self._packer.next_chunk)
         while chunk := await asyncio.wrap_future(self._next):
             self._next = self._readers.submit(self._packer.next_chunk)
@@ -102,8 +107,7 @@ class _Reading:
     async def finish(self) -> None:
         """Wait for the read that is under way, then close the files."""
         if self._next is not None and not self._next.cancel() and not self._next.done():
-            with anyio.CancelScope(shield=True):
-                await asyncio.wait([asyncio.wrap_future(self._next)])
+            await asyncio.wait([asyncio.wrap_future(self._next)])
         self._packer.close()
 
 
@@ -112,8 +116,6 @@ def _result(job: ShardJob, packer: ShardPacker, answer: PutAnswer) -> ShardResul
         answer.status, answer.error_code, once_only=job.grant.once_only, message=answer.error_message
     )
     is_complete = answer.bytes_sent >= job.tar_bytes
-    if outcome is Outcome.STORED and not is_complete:
-        outcome = Outcome.BROKEN  # a success for half a body is no success
     return ShardResult(
         outcome,
         bytes_sent=answer.bytes_sent,
@@ -123,5 +125,10 @@ def _result(job: ShardJob, packer: ShardPacker, answer: PutAnswer) -> ShardResul
         status=answer.status,
         retry_after=answer.retry_after,
         may_have_arrived=is_complete and outcome is Outcome.BUSY,
-        detail=answer.detail,
+        detail=_told(answer),
     )
+
+
+def _told(answer: PutAnswer) -> str:
+    told = f"the store answered {answer.status} {answer.error_code}".rstrip()
+    return f"{told}: {answer.error_message}" if answer.error_message else told

@@ -1,0 +1,98 @@
+"""`make demo`: the main job on real image files against the embedded emulator, every image's hash compared."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio.to_thread
+import click
+
+from rfbulk.cli.options import ExitCode, Globals
+from rfbulk.cli.printing import duration, number, print_report, size
+from rfbulk.cli.progress import progress_printer
+from rfbulk.cli.running import Session, run
+from rfbulk.client import Client
+from rfbulk.core.limits import Format, format_of
+from rfbulk.emulator import Emulator, EmulatorOptions, Ledger
+from rfbulk.emulator.images import write_images
+from rfbulk.settings import Settings
+
+if TYPE_CHECKING:
+    from rfbulk.core.report import UploadReport
+
+BATCH = "demo"
+IMAGES = 2000
+
+
+@click.command()
+@click.option("--images", type=click.Path(exists=True, file_okay=False, path_type=Path), help="A folder of your own.")
+def demo(images: Path | None) -> int:
+    """Upload real images to an emulator on this machine, and compare every hash with what it holds."""
+    with tempfile.TemporaryDirectory(prefix="rfbulk-demo-") as folder:
+
+        async def command(session: Session) -> int:
+            return await _demo(session, Path(folder), images)
+
+        return run(Globals(), command)
+
+
+async def _demo(session: Session, folder: Path, images: Path | None) -> int:
+    source = images or await _write_images(folder / "images")
+    session.has_gentle_stop = True
+    options = EmulatorOptions(store="folder", directory=_made(folder / "service"))
+    async with Emulator(options) as emulator:
+        click.echo(f"emulator   {emulator.url}")
+        settings = replace(Settings(), api_url=emulator.url, state_dir=folder / "state")
+        async with Client(emulator.api_key, settings=settings) as client:
+            with progress_printer(session.options) as on_event:
+                report = await client.upload_images(source, BATCH, on_event=on_event, stop=session.stop)
+        click.echo("report")
+        print_report(report)
+        if session.interrupted_by is not None:
+            return ExitCode.INTERRUPTED
+        ours = await anyio.to_thread.run_sync(_hashes, source)
+        return _compare(ours, emulator.ledger(BATCH), report)
+
+
+async def _write_images(folder: Path) -> Path:
+    folder.mkdir()
+    await anyio.to_thread.run_sync(write_images, folder, IMAGES, 1)
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    total = sum(path.stat().st_size for path in files)
+    click.echo(f"images     {number(len(files), 'PNG')} written, {size(total)}")
+    return folder
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+def _hashes(source: Path) -> Counter[str]:
+    """Hash every image file, by means that share nothing with the upload."""
+    files = (path for path in source.rglob("*") if path.is_file())
+    images = (path for path in files if format_of(path.name.encode("utf-8", "surrogateescape")) is Format.ACCEPTED)
+    return Counter(hashlib.sha256(path.read_bytes()).hexdigest() for path in images)
+
+
+def _compare(ours: Counter[str], ledger: Ledger, report: UploadReport) -> int:
+    missing, doubled = ours - ledger.hashes, ledger.hashes - ours
+    click.echo("comparison of every image's SHA-256 with what the emulator indexed")
+    click.echo(f"  in the source     {ours.total():,} images, {len(ours):,} different")
+    click.echo(f"  in the batch      {ledger.hashes.total():,} images, {len(ledger.hashes):,} different")
+    click.echo(f"  missing           {missing.total():,}")
+    click.echo(f"  doubled or other  {doubled.total():,}")
+    named = report.refused + report.quarantined + report.failed
+    is_whole = not doubled and missing.total() <= named and report.is_confirmed and report.closes
+    verdict = "every image is in the batch exactly once" if is_whole else "the batch is not what was sent"
+    click.echo(f"{'ok' if is_whole else 'FAILED'}: {verdict}, in {duration(report.wall_seconds)}")
+    return ExitCode.DONE if is_whole else ExitCode.FAILED
+
+
+if __name__ == "__main__":
+    raise SystemExit(demo(standalone_mode=False))
