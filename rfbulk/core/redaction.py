@@ -35,7 +35,7 @@ def excerpt(data: bytes | str, *, secrets: Iterable[str] = (), limit: int = EXCE
     text = _USERINFO.sub(r"\1", text[:_LOOKED_AT])
     text = _QUERY_OF_URL.sub(rf"\1?{REDACTED}", text)
     text = _SECRET_FIELD.sub(rf"\1\2{REDACTED}", text)
-    text = "".join(map(_shown, " ".join(text.split(" "))[: limit + 1]))
+    text = "".join(map(_shown, text[: limit + 1]))
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
