@@ -22,7 +22,7 @@ _FRAMING: Final = frozenset(
 """Headers that belong to the connection. Under a grant's control they would smuggle another request."""
 
 
-class GrantFault(ValueError):  # noqa: N818 - a fault of the grant, translated before it leaves this floor
+class GrantFault(ValueError):
     """What the service granted cannot be used. Its text names no value."""
 
 

@@ -30,13 +30,18 @@ def excerpt(data: bytes | str, *, secrets: Iterable[str] = (), limit: int = EXCE
     """
     text = data.decode(errors="replace") if isinstance(data, bytes) else data
     for secret in secrets:
-        for spelling in {secret, quote(secret, safe="")} - {""}:
+        for spelling in spellings(secret):
             text = text.replace(spelling, REDACTED)
     text = _USERINFO.sub(r"\1", text[:_LOOKED_AT])
     text = _QUERY_OF_URL.sub(rf"\1?{REDACTED}", text)
     text = _SECRET_FIELD.sub(rf"\1\2{REDACTED}", text)
     text = "".join(map(_shown, text[: limit + 1]))
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def spellings(secret: str) -> set[str]:
+    """Return a secret as it is and as URLs spell it."""
+    return {secret, quote(secret), quote(secret, safe="")} - {""}
 
 
 def _shown(character: str) -> str:

@@ -16,7 +16,7 @@ from yarl import URL
 
 from rfbulk.core import wire
 from rfbulk.core.grants import UrlFault, check_url
-from rfbulk.core.redaction import excerpt
+from rfbulk.core.redaction import excerpt, spellings
 from rfbulk.core.retry import is_passing_status, parse_http_date, parse_retry_after
 from rfbulk.core.secrets import ApiKey
 from rfbulk.errors import NotAuthorised, ProtocolError, RfbulkError, ServiceRefused, TroublePassing, UsageError
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_DATA_STAGING: Final = ("data-staging", "v1", "external")
 MAX_LISTING_BYTES: Final = 64 << 20
 MAX_ANSWER_BYTES: Final = 1 << 20
 
@@ -130,7 +131,7 @@ class ServiceApi:
             raise
 
     async def _in_workspace(self, call: _Call, parse: Callable[[bytes], T]) -> T:
-        return await self._answer(replace(call, path=(await self.workspace(), *call.path)), parse)
+        return await self._answer(replace(call, path=(*_DATA_STAGING, await self.workspace(), *call.path)), parse)
 
     async def _answer(self, call: _Call, parse: Callable[[bytes], T]) -> T:
         answer = await self._transport.exchange(
@@ -145,7 +146,7 @@ class ServiceApi:
             return parse(answer.body)
         except ProtocolError as error:
             cause, advice = error.cause, error.advice
-        if self._key.reveal().encode() in answer.body:
+        if any(spelling.encode() in answer.body for spelling in spellings(self._key.reveal())):
             cause = "the answer is not as documented, and it holds the api key"
         raise ProtocolError(call.operation, call.subject, cause=cause, advice=advice)
 

@@ -117,6 +117,7 @@ async def put_object(
     try:
         async with timeout:
             response = await transport.put(url, {**grant.headers, "Content-Length": str(length)}, body)
+            watchdog.rest()
             watchdog.retire()
             answer = await _read_answer(response, url, body)
     except CONNECTION_ERRORS as error:

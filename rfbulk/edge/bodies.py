@@ -6,6 +6,7 @@ aiohttp would wrap whatever an iterator raises and resend other kinds of bodies 
 from __future__ import annotations
 
 import asyncio
+import select
 from typing import TYPE_CHECKING, Final, Protocol
 
 import aiohttp
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 
 PIECE_BYTES: Final = 256 << 10
 """What is handed over at once. The watchdog sees a line move piece by piece, so that 5 KiB/s still is alive."""
+
+
+_TURNS_TO_READ: Final = 4
+"""Turns of the loop from readable to read: the transport's callback, aiohttp's wake-up, its cancelling of the body."""
 
 
 class WrongLength(Exception):
@@ -59,8 +64,7 @@ class Watchdog:
         self._set(None)
 
     def retire(self) -> None:
-        """Watch nothing any more."""
-        self._set(None)
+        """Watch nothing any more, and leave the timeout as it is."""
         self._timeout = None
 
     def _set(self, when: float | None) -> None:
@@ -88,6 +92,7 @@ class StreamedBody(Payload):
         self._on_bytes = on_bytes
         self._watchdog = watchdog
         self._connection: asyncio.Transport | None = None
+        self._has_input: Callable[[], bool] = bool
         self._ended: anyio.Event | None = None
         self.bytes_sent = 0
         self.failure: BaseException | None = None
@@ -109,6 +114,7 @@ class StreamedBody(Payload):
         """Write all, and keep what goes wrong."""
         stream: _StreamWriter = writer  # type: ignore[assignment]  # aiohttp gives no other
         self._connection = stream.transport
+        self._has_input = _input_of(stream.transport)
         self._ended = anyio.Event()
         try:
             await self._pump(stream)
@@ -131,8 +137,14 @@ class StreamedBody(Payload):
             await self._ended.wait()
 
     def _abort(self) -> None:
-        """Close at once, throwing away what waits to be sent: a mere close waits for a peer that may never read."""
-        if self._connection is not None:
+        """Close at once, throwing away what waits to be sent: a mere close waits for a peer that may never read.
+
+        asyncio falls over when a connection is aborted that had been closed with data still to send, and has ended.
+        """
+        if self._connection is None:
+            return
+        socket = self._connection.get_extra_info("socket")
+        if socket is None or socket.fileno() >= 0:
             self._connection.abort()
 
     async def _pump(self, stream: _StreamWriter) -> None:
@@ -159,6 +171,8 @@ class StreamedBody(Payload):
         for start in range(0, len(chunk), PIECE_BYTES):
             piece = view[start : start + PIECE_BYTES]
             self._watchdog.moved()
+            if self._has_input():
+                await self._let_read()
             self.bytes_sent += len(piece)
             if self._on_bytes is not None:
                 self._on_bytes(len(piece))
@@ -168,3 +182,18 @@ class StreamedBody(Payload):
                 return False
         self._watchdog.rest()
         return True
+
+    async def _let_read(self) -> None:
+        """Give way to an answer that came early: a write into a connection that was reset behind it would lose it."""
+        for _ in range(_TURNS_TO_READ):
+            await asyncio.sleep(0)
+
+
+def _input_of(connection: asyncio.Transport | None) -> Callable[[], bool]:
+    """Return a function that tells whether a connection has something to read; it takes half a microsecond."""
+    socket = None if connection is None else connection.get_extra_info("socket")
+    if socket is None or not hasattr(select, "poll"):
+        return bool
+    poller = select.poll()
+    poller.register(socket.fileno(), select.POLLIN)
+    return lambda: bool(poller.poll(0))

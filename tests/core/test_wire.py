@@ -52,7 +52,8 @@ PARSERS: list[tuple[Callable[[bytes], Any], dict[str, Any]]] = [
 AZURE_ERROR = b"".join(
     [
         b"\xef\xbb\xbf<Error><Code>AuthenticationFailed</Code><Message>Server failed.\nRequestId:1</Message>",
-        b"<AuthenticationErrorDetail>Signature not valid in the specified time frame</AuthenticationErrorDetail></Error>",
+        b"<AuthenticationErrorDetail>Signature not valid in the specified time frame</AuthenticationErrorDetail>",
+        b"</Error>",
     ]
 )
 every_parser = pytest.mark.parametrize(("parse", "sample"), PARSERS, ids=[parse.__name__ for parse, _ in PARSERS])
