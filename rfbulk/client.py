@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 StrPath: TypeAlias = str | os.PathLike[str]
 Reach: TypeAlias = Callable[[Failpoint], None]
-MIN_CHUNK_BYTES = 64 << 10
+MIN_CHUNK_BYTES = 16 << 10
 
 
 def _pass_by(_failpoint: Failpoint) -> None:

@@ -42,7 +42,7 @@ def demo(images: Path | None) -> int:
 
 
 async def _demo(session: Session, folder: Path, images: Path | None) -> int:
-    source = images or await _write_images(folder / "images")
+    source = images if images is not None else await anyio.to_thread.run_sync(_write_images, folder / "images")
     session.has_gentle_stop = True
     options = EmulatorOptions(store="folder", directory=_made(folder / "service"))
     async with Emulator(options) as emulator:
@@ -59,9 +59,9 @@ async def _demo(session: Session, folder: Path, images: Path | None) -> int:
         return _compare(ours, emulator.ledger(BATCH), report)
 
 
-async def _write_images(folder: Path) -> Path:
+def _write_images(folder: Path) -> Path:
     folder.mkdir()
-    await anyio.to_thread.run_sync(write_images, folder, IMAGES, 1)
+    write_images(folder, IMAGES, 1)
     files = [path for path in folder.rglob("*") if path.is_file()]
     total = sum(path.stat().st_size for path in files)
     click.echo(f"images     {number(len(files), 'PNG')} written, {size(total)}")

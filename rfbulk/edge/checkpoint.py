@@ -187,8 +187,15 @@ class Checkpoint:
         return int(row[0]), int(row[1])
 
     def read(self) -> sqlite3.Connection:
-        """Open a further connection that only reads, for the calling thread. The caller closes it."""
-        return sqlite3.connect(f"file:{_quoted(self.path)}?mode=ro", uri=True, isolation_level=None)
+        """Open a further connection that only reads, for the calling thread. The caller closes it.
+
+        Raises:
+            CheckpointDamaged: it cannot be opened.
+        """
+        try:
+            return sqlite3.connect(f"file:{_quoted(self.path)}?mode=ro", uri=True, isolation_level=None)
+        except sqlite3.Error as error:
+            raise translated(error) from error
 
 
 @contextmanager
@@ -201,7 +208,7 @@ def open_checkpoint(folder: Path, identity: Identity, *, restart: bool = False) 
         CheckpointBusy: another process holds it.
         CheckpointDamaged: it is damaged, or of another version of rfbulk.
         NoRoom: the disk is full.
-        UsageError: the folder cannot be made.
+        UsageError: the folder cannot be made, or is not ours.
     """
     _make_private_folder(folder)
     path = folder / f"{identity.id}{SUFFIX}"
@@ -229,47 +236,63 @@ def remove_files(path: Path) -> None:
 def _make_private_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if os.name == "posix" and folder.stat().st_mode & 0o077:
+            folder.chmod(0o700)
     except OSError as error:
         raise UsageError(
             "make", f"the state folder {folder}", cause=str(error.strerror), advice="set RFBULK_STATE_DIR"
         ) from None
-    if os.name == "posix" and folder.stat().st_mode & 0o077:
-        folder.chmod(0o700)
 
 
 def _connect(path: Path, identity: Identity) -> sqlite3.Connection:
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    if not path.exists():
+        _create(path, identity)
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON", "wal_autocheckpoint = 4000"):
-            connection.execute(f"PRAGMA {pragma}").fetchall()
-        _check_version(connection, path, identity)
+        _check_version(connection, path)
+        _set_up(connection)
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def _check_version(connection: sqlite3.Connection, path: Path, identity: Identity) -> None:
+def _create(path: Path, identity: Identity) -> None:
+    """Make the file whole under another name, so that an empty one is never taken for a new one."""
+    new = path.with_suffix(".new")
+    remove_files(new)
+    remove_files(path)  # a log without its file must not be read into the new one
+    os.close(os.open(new, os.O_RDWR | os.O_CREAT, 0o600))
+    facts = {"service": identity.service, "workspace": identity.workspace, "batch": identity.batch}
+    facts["sources"] = orjson.dumps(identity.sources).decode()
+    with closing(sqlite3.connect(new, isolation_level=None)) as connection:
+        _set_up(connection)
+        connection.execute("BEGIN IMMEDIATE")
+        for statement in schema.TABLES.split(";"):
+            if statement.strip():
+                connection.execute(statement)
+        connection.executemany("INSERT INTO facts VALUES (?, ?)", facts.items())
+        connection.execute(f"PRAGMA user_version = {schema.VERSION}")
+        connection.execute("COMMIT")
+    new.replace(path)
+
+
+def _set_up(connection: sqlite3.Connection) -> None:
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON", "wal_autocheckpoint = 4000"):
+        connection.execute(f"PRAGMA {pragma}").fetchall()
+
+
+def _check_version(connection: sqlite3.Connection, path: Path) -> None:
     version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version == schema.VERSION:
-        return
-    if version != 0 or connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+    if version == 0:
+        raise CheckpointDamaged("open", path.name, cause="it is damaged or no checkpoint", advice=schema.DAMAGED_ADVICE)
+    if version != schema.VERSION:
         raise CheckpointDamaged(
             "open",
             path.name,
             cause=f"it is of version {version}, this rfbulk writes {schema.VERSION}",
             advice="use the rfbulk that wrote it, or --restart with a new batch",
         )
-    facts = {"service": identity.service, "workspace": identity.workspace, "batch": identity.batch}
-    facts["sources"] = orjson.dumps(identity.sources).decode()
-    connection.execute("BEGIN IMMEDIATE")
-    for statement in schema.TABLES.split(";"):
-        if statement.strip():
-            connection.execute(statement)
-    connection.executemany("INSERT INTO facts VALUES (?, ?)", facts.items())
-    connection.execute(f"PRAGMA user_version = {schema.VERSION}")
-    connection.execute("COMMIT")
 
 
 def _quoted(path: Path) -> str:
@@ -366,14 +389,15 @@ def _summary(path: Path) -> dict[str, Any]:
             facts = dict(db.execute("SELECT name, value FROM facts").fetchall())
             totals = _totals(db)
             failed = db.execute("SELECT count(*) FROM failures").fetchone()[0]
-    except sqlite3.Error as error:
+            sources = orjson.loads(facts.get("sources", "[]"))
+    except (sqlite3.Error, ValueError) as error:
         return summary | {"error": translated(error).cause}
     left = frozenset({*PENDING, ShardState.UNSURE})
     return summary | {
         "service": facts.get("service", ""),
         "workspace": facts.get("workspace", ""),
         "batch": facts.get("batch", ""),
-        "sources": orjson.loads(facts.get("sources", "[]")),
+        "sources": sources,
         "images_sent": totals.count(ARRIVED),
         "bytes_sent": totals.bytes(ARRIVED),
         "images_left": totals.count(left),

@@ -51,7 +51,7 @@ CREATE TABLE failures (
     reason TEXT NOT NULL,
     detail TEXT NOT NULL,
     shard INTEGER,
-    PRIMARY KEY (root, path)
+    PRIMARY KEY (root, path, name)
 ) WITHOUT ROWID;
 """
 
@@ -67,15 +67,22 @@ UPDATE: Final = (
 )
 
 _encode_members = msgspec.msgpack.Encoder().encode
-_decode_members = msgspec.msgpack.Decoder(tuple[Entry, ...]).decode
+_decode_members = msgspec.msgpack.Decoder(tuple[Entry, ...], strict=False).decode
 _encode_headers = msgspec.json.Encoder().encode
 _decode_headers = msgspec.json.Decoder(dict[str, str]).decode
 
 
 def pack_members(entries: tuple[Entry, ...]) -> tuple[bytes, int]:
     """Return the members of a shard as the checkpoint holds them, and the checksum that guards them."""
-    blob = _encode_members(entries)
+    try:
+        blob = _encode_members(entries)
+    except OverflowError:  # a time before 1677, which msgpack's 64 bits do not hold in nanoseconds: as text
+        blob = _encode_members([_values_as_text(entry) for entry in entries])
     return blob, google_crc32c.value(blob)
+
+
+def _values_as_text(entry: Entry) -> tuple[object, ...]:
+    return entry.root, entry.path, entry.name, entry.size, str(entry.mtime_ns), str(entry.inode)
 
 
 def unpack_members(blob: bytes, crc32c: int) -> tuple[Entry, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 
 import anyio
@@ -25,7 +26,7 @@ class SystemClock:
 
 
 class RateLimit:
-    """Bytes per second, shared by all that send. `bytes_per_second` None is no limit.
+    """Bytes per second, shared by all that send, from any thread. `bytes_per_second` None is no limit.
 
     A chunk may go once the ones before it have had their time, so bursts are one chunk long.
     """
@@ -33,13 +34,14 @@ class RateLimit:
     def __init__(self, bytes_per_second: int | None) -> None:
         self._seconds_per_byte = 0.0 if bytes_per_second is None else 1.0 / bytes_per_second
         self._free_at = 0.0
+        self._lock = threading.Lock()
 
-    async def take(self, count: int) -> None:
-        """Wait until `count` bytes may go."""
+    def due(self, count: int) -> float:
+        """Book `count` bytes and return how many seconds they must wait."""
         if not self._seconds_per_byte:
-            return
-        now = time.monotonic()
-        begins = max(now, self._free_at)
-        self._free_at = begins + count * self._seconds_per_byte
-        if begins > now:
-            await anyio.sleep(begins - now)
+            return 0.0
+        with self._lock:
+            now = time.monotonic()
+            begins = max(now, self._free_at)
+            self._free_at = begins + count * self._seconds_per_byte
+        return begins - now

@@ -3,6 +3,9 @@
 An unchanged source is scanned in the same order again, so the checkpoint's members are read in that order too and
 compared as they come. Only where the two differ is an index built, on disk; memory does not grow with the number of
 files either way.
+
+Shards are sent, split and packed again while the scan still goes on. So what is known is seen in one snapshot, until
+it has been read; and shards that others were split into count by the place of those.
 """
 
 from __future__ import annotations
@@ -14,13 +17,14 @@ import msgspec
 
 from rfbulk.core.transfer import ARRIVED, ShardState
 from rfbulk.edge import checkpoint_schema as schema
+from rfbulk.edge.writer import translated
 
 if TYPE_CHECKING:
     from rfbulk.core.model import Entry
 
 _PAGE: Final = (
     "SELECT sequence, id, state, members, members_crc32c FROM shards"
-    " WHERE state != ? AND id <= ? AND (sequence, id) > (?, ?) ORDER BY sequence, id LIMIT 32"
+    " WHERE state != ? AND sequence <= ? AND (sequence, id) > (?, ?) ORDER BY sequence, id LIMIT 32"
 )
 
 _START: Final = (-1, -1)
@@ -34,12 +38,15 @@ class Sorted(msgspec.Struct):
 
 
 class KnownEntries:
-    """Tells entries that the checkpoint has from new ones. Takes over `connection`; belongs to one thread."""
+    """Tells entries that the checkpoint has from new ones. Takes over `connection`; belongs to one thread.
+
+    Raises:
+        CheckpointDamaged, NoRoom: the checkpoint cannot be read, or the index not be written. Any call may.
+    """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._db = connection
-        row = connection.execute("SELECT coalesce(max(id), 0) FROM shards").fetchone()
-        self._last_id = int(row[0])
+        self._last = _begin_snapshot(connection)
         self._upcoming: list[Entry] = []
         self._position = 0
         self._at = _START
@@ -55,6 +62,12 @@ class KnownEntries:
 
     def sort_out(self, entries: list[Entry]) -> Sorted:
         """Tell the entries of one group apart; groups must come in the order of the scan."""
+        try:
+            return self._sort_out(entries)
+        except sqlite3.Error as error:
+            raise translated(error) from error
+
+    def _sort_out(self, entries: list[Entry]) -> Sorted:
         result = Sorted([], [])
         if self._is_exhausted and self._index is None:
             result.new = entries
@@ -89,6 +102,7 @@ class KnownEntries:
             shard = self._next_shard()
             if shard is None:
                 self._is_exhausted = True
+                self._end_snapshot()
                 return False
             self._upcoming, self._position = shard, 0
         return True
@@ -99,16 +113,17 @@ class KnownEntries:
             return
         if self._index is None:
             self._index = self._build_index()
+            self._end_snapshot()
         rows = self._index.execute(
-            "SELECT size, mtime_ns, inode, arrived, sequence, shard FROM known WHERE root = ? AND path = ?",
+            "SELECT fingerprint, arrived, sequence, shard FROM known WHERE root = ? AND path = ?",
             (entry.root, entry.path),
         ).fetchall()
         if not rows:
             result.new.append(entry)
             return
-        if (entry.size, entry.mtime_ns, entry.inode) not in {row[:3] for row in rows} and any(row[3] for row in rows):
+        if _fingerprint(entry) not in {row[0] for row in rows} and any(row[1] for row in rows):
             result.changed.append(entry)
-        self._go_on_behind(entry, rows[0][4:])
+        self._go_on_behind(entry, rows[0][2:])
 
     def _go_on_behind(self, entry: Entry, shard: tuple[int, int]) -> None:
         """Files have left the source, or come in another order: read on from where this one stands."""
@@ -116,12 +131,13 @@ class KnownEntries:
             self._at = shard
             row = self._db.execute("SELECT members, members_crc32c FROM shards WHERE id = ?", (shard[1],)).fetchone()
             self._upcoming, self._read_ahead = list(schema.unpack_members(*row)), []
-        places = (place for place, known in enumerate(self._upcoming) if known.path == entry.path)
+        file = entry.root, entry.path
+        places = (place for place, known in enumerate(self._upcoming) if (known.root, known.path) == file)
         self._position = next(places, len(self._upcoming) - 1) + 1
 
     def _next_shard(self) -> list[Entry] | None:
         if not self._read_ahead:
-            after = (ShardState.SPLIT, self._last_id, *self._at)
+            after = (ShardState.SPLIT, self._last, *self._at)
             self._read_ahead = self._db.execute(_PAGE, after).fetchall()[::-1]
         if not self._read_ahead:
             return None
@@ -133,18 +149,37 @@ class KnownEntries:
         index = sqlite3.connect("", isolation_level=None)  # an unnamed file that goes away with the connection
         index.execute("PRAGMA journal_mode = OFF").fetchall()
         index.execute(
-            "CREATE TABLE known (root INTEGER, path BLOB, size INTEGER, mtime_ns INTEGER, inode INTEGER,"
+            "CREATE TABLE known (root INTEGER, path BLOB, fingerprint TEXT,"
             " arrived INTEGER, sequence INTEGER, shard INTEGER)"
         )
         index.execute("BEGIN")
         at = _START
-        while rows := self._db.execute(_PAGE, (ShardState.SPLIT, self._last_id, *at)).fetchall():
+        while rows := self._db.execute(_PAGE, (ShardState.SPLIT, self._last, *at)).fetchall():
             for sequence, number, state, members, crc32c in rows:
                 at = (sequence, number)
-                arrived = ShardState(state) in ARRIVED
+                arrived = state in ARRIVED
                 entries = schema.unpack_members(members, crc32c)
-                values = [(e.root, e.path, e.size, e.mtime_ns, e.inode, arrived, *at) for e in entries]
-                index.executemany("INSERT INTO known VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
+                values = [(e.root, e.path, _fingerprint(e), arrived, *at) for e in entries]
+                index.executemany("INSERT INTO known VALUES (?, ?, ?, ?, ?, ?)", values)
         index.execute("CREATE INDEX known_by_path ON known (root, path)")
         index.execute("COMMIT")
         return index
+
+    def _end_snapshot(self) -> None:
+        """Let the checkpoint's log be folded in again; what is read from now on only finds the place to go on."""
+        if self._db.in_transaction:
+            self._db.execute("COMMIT")
+
+
+def _begin_snapshot(connection: sqlite3.Connection) -> int:
+    """Hold on to the present state, and return where it ends."""
+    try:
+        connection.execute("BEGIN")
+        return int(connection.execute("SELECT coalesce(max(sequence), 0) FROM shards").fetchone()[0])
+    except sqlite3.Error as error:
+        raise translated(error) from error
+
+
+def _fingerprint(entry: Entry) -> str:
+    """Return it as text: an inode may have all of 64 bits, SQLite's integers have a sign."""
+    return f"{entry.size}:{entry.mtime_ns}:{entry.inode}"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import sys
 from typing import TYPE_CHECKING
 
-from rfbulk.errors import CheckpointBusy
+from rfbulk.errors import CheckpointBusy, NoRoom, RfbulkError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,23 +26,59 @@ class FileLock:
 
         Raises:
             CheckpointBusy: another process holds it; the message names that process.
+            UsageError, NoRoom: the file cannot be made or locked.
         """
+        try:
+            while self._descriptor is None:
+                self._descriptor = self._try_to_acquire()
+        except OSError as error:
+            raise _translated(error, self._path) from error
+
+    def _try_to_acquire(self) -> int | None:
+        """Return the locked descriptor, None if the file was deleted by its last holder meanwhile."""
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+        is_held = False
+        try:
+            is_held = self._hold(descriptor)
+        finally:
+            if not is_held:
+                os.close(descriptor)
+        return descriptor if is_held else None
+
+    def _hold(self, descriptor: int) -> bool:
         if not _try_lock(descriptor):
-            holder = os.read(descriptor, 200).decode(errors="replace").strip() or "another process"
-            os.close(descriptor)
-            raise CheckpointBusy(
-                "lock", "the checkpoint", cause=f"{holder} works on the same transfer", advice="wait for it, or stop it"
-            )
+            raise _busy(os.read(descriptor, 200))
+        if not _is_at(self._path, descriptor):
+            return False
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
-        self._descriptor = descriptor
+        return True
 
     def release(self) -> None:
         """Give the lock back. Calling it twice does nothing."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
+
+
+def _busy(text: bytes) -> CheckpointBusy:
+    holder = text.decode(errors="replace").strip() or "another process"
+    return CheckpointBusy(
+        "lock", "the checkpoint", cause=f"{holder} works on the same transfer", advice="wait for it, or stop it"
+    )
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _translated(error: OSError, path: Path) -> RfbulkError:
+    if error.errno == errno.ENOSPC:
+        return NoRoom("lock", str(path), cause="the disk is full", advice="make room, then run the same again")
+    return UsageError("lock", str(path), cause=str(error.strerror), advice="set RFBULK_STATE_DIR to a folder of yours")
 
 
 if sys.platform == "win32":

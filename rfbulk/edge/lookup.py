@@ -43,7 +43,8 @@ def _ensure_segments(db: sqlite3.Connection) -> None:
 def segments_of(object_path: str) -> set[str]:
     """Return what a shard's id could be in the path of its object: each segment, with and without its suffixes."""
     segments = {segment for segment in object_path.split("/") if segment}
-    return segments | {segment.partition(".")[0] for segment in segments if "." in segment}
+    stems = {segment[:place] for segment in segments for place, letter in enumerate(segment) if letter == "." and place}
+    return segments | stems
 
 
 def begin_look_up(db: sqlite3.Connection, numbers: Sequence[int] | None) -> None:
@@ -56,12 +57,10 @@ def begin_look_up(db: sqlite3.Connection, numbers: Sequence[int] | None) -> None
 
 
 def _members(db: sqlite3.Connection, numbers: Sequence[int] | None) -> Iterable[tuple[int, bytes, int]]:
-    columns = "SELECT id, members, members_crc32c FROM shards"
     if numbers is None:
-        yield from db.execute(f"{columns} WHERE state IN ({_ARRIVED})").fetchall()
-        return
+        numbers = [row[0] for row in db.execute(f"SELECT id FROM shards WHERE state IN ({_ARRIVED})")]  # noqa: S608 - constants
     for number in numbers:
-        yield from db.execute(f"{columns} WHERE id = ?", (number,))
+        yield from db.execute("SELECT id, members, members_crc32c FROM shards WHERE id = ?", (number,))
 
 
 def mark_listed(db: sqlite3.Connection, names: Sequence[str]) -> None:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import aiofiles
+import aiofiles.os
+import anyio
 import msgspec
 import orjson
 
+from rfbulk.core.report import Failure
 from rfbulk.core.transfer import Shard, ShardState
 from rfbulk.errors import NoRoom, RfbulkError, UsageError
 
 if TYPE_CHECKING:
+    from aiofiles.threadpool.binary import AsyncBufferedIOBase
+
     from rfbulk.core.report import UploadReport
     from rfbulk.edge.checkpoint import Checkpoint
 
@@ -27,6 +34,8 @@ FATES: Final = {
     ShardState.FAILED: "failed",
 }
 
+FAILURES_AT_ONCE: Final = 1000
+
 
 async def write_report_file(path: Path, checkpoint: Checkpoint, roots: tuple[bytes, ...], report: UploadReport) -> None:
     """Write the report file; it appears whole or not at all.
@@ -36,14 +45,34 @@ async def write_report_file(path: Path, checkpoint: Checkpoint, roots: tuple[byt
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        async with aiofiles.open(temporary, "wb") as file:
+        async with _opened(temporary) as file:
             await file.write(orjson.dumps({"summary": summary_of(report)}) + b"\n")
             async for lines in _lines(checkpoint, roots, report):
                 await file.write(lines)
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise _translated(error, path) from None
+        await aiofiles.os.replace(temporary, path)
+    except BaseException as error:
+        await _discard(temporary)
+        if isinstance(error, OSError):
+            raise _translated(error, path) from None
+        raise
+
+
+@asynccontextmanager
+async def _opened(path: Path) -> AsyncIterator[AsyncBufferedIOBase]:
+    """Open a file to write; a cancelled call must not leave it open in the thread that is just opening it."""
+    with anyio.CancelScope(shield=True):
+        file = await aiofiles.open(path, "wb")
+    try:
+        yield file
+    finally:
+        with anyio.CancelScope(shield=True):
+            await file.close()
+
+
+async def _discard(temporary: Path) -> None:
+    """Also when the upload is cancelled, nothing half written stays behind."""
+    with anyio.CancelScope(shield=True), suppress(OSError):
+        await aiofiles.os.unlink(temporary)
 
 
 def summary_of(report: UploadReport) -> dict[str, Any]:
@@ -53,22 +82,37 @@ def summary_of(report: UploadReport) -> dict[str, Any]:
 
 
 async def _lines(checkpoint: Checkpoint, roots: tuple[bytes, ...], report: UploadReport) -> AsyncIterator[bytes]:
-    lost = {name for refusal, name, is_in_shard in await checkpoint.failures() if is_in_shard}
+    failures = await checkpoint.failures()
+    lost = {name for _, name, is_in_shard in failures if is_in_shard}
     for state, fate in FATES.items():
         last = 0
         while shards := await checkpoint.in_state(state, last):
             last = shards[-1].id
             yield b"".join(_shard_lines(shard, roots, fate, lost) for shard in shards)
-    for failure in report.failures:
-        yield orjson.dumps({"path": failure.path, "name": failure.name, "fate": failure.reason, "why": failure.detail})
-        yield b"\n"
+    named = {_shown(roots, refusal.root, refusal.path) for refusal, _, _ in failures}
+    for start in range(0, len(failures), FAILURES_AT_ONCE):
+        yield b"".join(
+            _failure_line(Failure(_shown(roots, refusal.root, refusal.path), name, refusal.reason, refusal.detail))
+            for refusal, name, _ in failures[start : start + FAILURES_AT_ONCE]
+        )
+    # what the scan named, the checkpoint does not hold
+    yield b"".join(_failure_line(failure) for failure in report.failures if failure.path not in named)
+
+
+def _failure_line(failure: Failure) -> bytes:
+    line = {"path": failure.path, "name": failure.name, "fate": failure.reason, "why": failure.detail}
+    return orjson.dumps(line) + b"\n"
+
+
+def _shown(roots: tuple[bytes, ...], root: int, path: bytes) -> str:
+    return os.path.join(roots[root], path).decode("utf-8", "backslashreplace")
 
 
 def _shard_lines(shard: Shard, roots: tuple[bytes, ...], fate: str, lost: set[str]) -> bytes:
     lines = (
         orjson.dumps(
             {
-                "path": os.path.join(roots[entry.root], entry.path).decode("utf-8", "backslashreplace"),
+                "path": _shown(roots, entry.root, entry.path),
                 "name": entry.name,
                 "bytes": entry.size,
                 "shard": shard.id,
@@ -82,6 +126,6 @@ def _shard_lines(shard: Shard, roots: tuple[bytes, ...], fate: str, lost: set[st
 
 
 def _translated(error: OSError, path: Path) -> RfbulkError:
-    if error.errno == 28:
+    if error.errno == errno.ENOSPC:
         return NoRoom("write", str(path), cause="the disk is full", advice="make room, then run the same again")
     return UsageError("write", str(path), cause=str(error.strerror), advice="name another --report")

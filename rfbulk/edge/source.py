@@ -49,7 +49,7 @@ class FileSource:
         path = os.path.join(self.roots[entry.root], entry.path)
         try:
             status = os.stat(path)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return RefusalReason.VANISHED, "it vanished before it was sent"
         except OSError as error:
             return RefusalReason.UNREADABLE, str(error.strerror)
@@ -109,7 +109,7 @@ def refuse_clashes(source: FileSource) -> None:
     Raises:
         UsageError: names clash; the first few pairs are named.
     """
-    clashes: list[str] = []
+    count, shown = 0, []
     names = sqlite3.connect("", isolation_level=None)
     try:
         names.execute("CREATE TABLE names (name TEXT PRIMARY KEY, path TEXT) WITHOUT ROWID")
@@ -120,15 +120,17 @@ def refuse_clashes(source: FileSource) -> None:
                 if names.execute("INSERT OR IGNORE INTO names VALUES (?, ?)", (entry.name, path)).rowcount:
                     continue
                 other = names.execute("SELECT path FROM names WHERE name = ?", (entry.name,)).fetchone()[0]
-                clashes.append(f"{other} and {path}")
+                count += 1
+                if count <= MAX_CLASHES_SHOWN:
+                    shown.append(f"{other} and {path}")
     finally:
         names.close()
-    if clashes:
-        more = f" and {len(clashes) - MAX_CLASHES_SHOWN} more" if len(clashes) > MAX_CLASHES_SHOWN else ""
+    if count:
+        more = f" and {count - MAX_CLASHES_SHOWN} more" if count > MAX_CLASHES_SHOWN else ""
         raise UsageError(
             "name",
             "the images",
-            cause=f"{len(clashes)} would bear a name that another has: {'; '.join(clashes[:MAX_CLASHES_SHOWN])}{more}",
+            cause=f"{count} would bear a name that another has: {'; '.join(shown)}{more}",
             advice="leave --names out: names are then made from paths and cannot clash",
         )
 

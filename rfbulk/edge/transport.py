@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
-    from aiohttp.payload import Payload
     from multidict import CIMultiDictProxy
     from yarl import URL
 
@@ -40,8 +39,8 @@ class TransportOptions:
 
     `connect_seconds` limits the making of a connection, TLS included. `answer_seconds` limits a whole exchange with
     the API. `stall_seconds` ends a connection on which nothing moved for so long. `ca_file` adds a certificate
-    authority. `allow_http` permits plain HTTP beyond loopback. `max_connections` must leave room for the API's calls
-    beside the uploads: twice the shards in flight. `environment` names proxies and SSL_CERT_FILE (None: the process's).
+    authority. `allow_http` permits plain HTTP beyond loopback. `max_connections` bounds the calls of the API at once;
+    uploads have connections of their own. `environment` names proxies and SSL_CERT_FILE (None: the process's).
     """
 
     connect_seconds: float = 30.0
@@ -72,9 +71,10 @@ async def open_transport(options: TransportOptions | None = None) -> AsyncIterat
     options = options or TransportOptions()
     environment = os.environ if options.environment is None else options.environment
     proxies = proxies_from(environment)
+    trust = await _trust(options.ca_file, environment.get("SSL_CERT_FILE"))
     connector = aiohttp.TCPConnector(
         limit=options.max_connections,
-        ssl=await _trust(options.ca_file, environment.get("SSL_CERT_FILE")),
+        ssl=trust,
         ttl_dns_cache=_DNS_SECONDS,
     )
     async with aiohttp.ClientSession(
@@ -84,14 +84,21 @@ async def open_transport(options: TransportOptions | None = None) -> AsyncIterat
         trust_env=False,
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=options.connect_seconds),
     ) as session:
-        yield Transport(session, options, proxies)
+        yield Transport(session, options, proxies, trust)
 
 
 class Transport:
     """Sends requests over the one session. Made by `open_transport`."""
 
-    def __init__(self, session: aiohttp.ClientSession, options: TransportOptions, proxies: Proxies) -> None:
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        options: TransportOptions,
+        proxies: Proxies,
+        trust: ssl.SSLContext | bool,
+    ) -> None:
         self._session = session
+        self._trust = trust
         self._proxies = proxies
         self.options = options
 
@@ -125,20 +132,22 @@ class Transport:
             failure = ProtocolError(operation, subject, cause=f"the answer has more than {max_bytes} bytes")
         raise failure  # outside of `except`, so that not even the context holds the foreign error with its URL
 
-    async def put(self, url: URL, headers: Mapping[str, str], body: Payload) -> aiohttp.ClientResponse:
-        """Send `body` with exactly these headers and return the answer's beginning. Errors are those of aiohttp.
+    def proxy_for(self, url: URL) -> URL | None:
+        """Return the proxy that leads to a URL, None to go there directly.
 
-        The caller closes the response and limits the wait.
+        Raises:
+            UsageError: the proxy speaks TLS itself, which uploads cannot pass through.
         """
-        return await self._session.request(
-            "PUT",
-            url,
-            headers=headers,
-            skip_auto_headers=_AUTOMATIC_HEADERS,
-            data=body,
-            allow_redirects=False,
-            proxy=self._proxies.lead_to(url),
-        )
+        proxy = self._proxies.lead_to(url)
+        if proxy is not None and proxy.scheme != "http":
+            raise UsageError(
+                "use proxy", f"{proxy.host}:{proxy.port}", cause="only http:// proxies carry uploads", advice="name one"
+            )
+        return proxy
+
+    def tls_context(self) -> ssl.SSLContext:
+        """Return whom uploads trust: the same authorities as calls of the API. Blocks on the disk."""
+        return ssl.create_default_context() if isinstance(self._trust, bool) else self._trust
 
 
 async def read_bounded(response: aiohttp.ClientResponse, max_bytes: int) -> bytes | None:

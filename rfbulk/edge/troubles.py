@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import http.client
 import os
+import re
+import socket
 import ssl
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,6 +22,10 @@ if TYPE_CHECKING:
 
 CONNECTION_ERRORS: Final = (aiohttp.ClientError, OSError, TimeoutError)
 """All that aiohttp lets out where a connection, and not our own code, is at fault."""
+
+
+_TUNNEL_REFUSED: Final = re.compile(r"^Tunnel connection failed: (\d{3})")
+"""How `http.client` words a proxy's refusal; it has no error of its own for it."""
 
 
 class TroubleKind(StrEnum):
@@ -73,7 +80,7 @@ def trouble_of(error: BaseException, url: URL) -> Trouble:
     where = f"{url.host}:{url.port}"
     match error:
         case aiohttp.ClientConnectorCertificateError():
-            return _certificate(error, where)
+            return _certificate(error.certificate_error, where)
         case aiohttp.ClientHttpProxyError():
             return _proxy(error.status)
         case aiohttp.ClientConnectorError():
@@ -90,8 +97,31 @@ def trouble_of(error: BaseException, url: URL) -> Trouble:
             return Trouble(TroubleKind.BROKEN, f"{where} closed the connection{_reason(error)}")
 
 
-def _certificate(error: aiohttp.ClientConnectorCertificateError, where: str) -> Trouble:
-    inner = error.certificate_error
+def blocking_trouble_of(error: BaseException, url: URL, *, is_connected: bool) -> Trouble:
+    """Tell what an error of a blocking connection means: the same table for `http.client` and the system."""
+    where = f"{url.host}:{url.port}"
+    match error:
+        case ssl.SSLCertVerificationError():
+            return _certificate(error, where)
+        case socket.gaierror():
+            return Trouble(
+                TroubleKind.CONNECT, f"the name of {where} cannot be resolved", "check the address and the line"
+            )
+        case OSError() if (refused := _TUNNEL_REFUSED.search(str(error))) is not None:
+            return _proxy(int(refused[1]))
+        case TimeoutError() if is_connected:
+            return Trouble(TroubleKind.STALLED, f"nothing moved to or from {where} for too long")
+        case TimeoutError():
+            return Trouble(TroubleKind.CONNECT, f"no connection to {where} in time")
+        case OSError() if not is_connected:
+            return Trouble(TroubleKind.CONNECT, f"no connection to {where}{_reason(error)}")
+        case http.client.HTTPException() if not isinstance(error, http.client.RemoteDisconnected):
+            return Trouble(TroubleKind.GARBLED, f"{where} does not speak HTTP", "is the address right?")
+        case _:
+            return Trouble(TroubleKind.BROKEN, f"{where} closed the connection{_reason(error)}")
+
+
+def _certificate(inner: BaseException, where: str) -> Trouble:
     said = getattr(inner, "verify_message", "") or type(inner).__name__
     return Trouble(
         TroubleKind.CERTIFICATE,

@@ -19,6 +19,7 @@ from rfbulk.errors import CheckpointDamaged, NoRoom, RfbulkError
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], Any]
 MAX_GROUP = 256
+_RUN_AGAIN = "run the same again to resume"
 
 
 class SqliteWriter:
@@ -32,6 +33,8 @@ class SqliteWriter:
         self._open_connection = open_connection
         self._queue: queue.SimpleQueue[tuple[Work, Future[Any]] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._accepting = threading.Lock()
+        self._is_stopped = False
         self._broken: RfbulkError | None = None
 
     def start(self) -> None:
@@ -46,8 +49,10 @@ class SqliteWriter:
         opened.result()
 
     def stop(self) -> None:
-        """Finish what is queued, close the connection and end the thread."""
-        self._queue.put(None)
+        """Finish what is queued, close the connection and end the thread. Later work is refused."""
+        with self._accepting:
+            self._is_stopped = True
+            self._queue.put(None)
         if self._thread is not None:
             self._thread.join()
 
@@ -61,7 +66,12 @@ class SqliteWriter:
 
     def _submit(self, work: Callable[[sqlite3.Connection], T]) -> Future[T]:
         future: Future[T] = Future()
-        self._queue.put((work, future))
+        with self._accepting:
+            if not self._is_stopped:
+                self._queue.put((work, future))
+                return future
+        # Nobody would ever answer: a scan that was left behind on a hung disk must not hang for good.
+        future.set_exception(CheckpointDamaged("use", "the checkpoint", cause="it is closed", advice=_RUN_AGAIN))
         return future
 
     def _run(self, opened: Future[None]) -> None:
@@ -136,7 +146,7 @@ def translated(error: BaseException) -> RfbulkError:
         return NoRoom("write", "the checkpoint", cause="the disk is full", advice="make room, then run the same again")
     if code is not None and code & 0xFF == sqlite3.SQLITE_IOERR:
         cause = "the disk failed to read or write it"
-    elif code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+    elif code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         cause = "it is damaged or no checkpoint"
     else:
         cause = f"{type(error).__name__}: {error}"

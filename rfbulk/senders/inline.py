@@ -1,14 +1,14 @@
-"""Sends shards from this process: read and packed in threads, PUT by the event loop.
+"""Sends shards from this process: each shard in flight has a thread that reads, packs, hashes and sends it.
 
-Memory: a shard in flight holds at most `CHUNKS_PER_SHARD` chunks (one with the transport, one waiting, one being read
-and the pieces it is joined from), whatever the size of its images.
+Memory: a shard in flight holds at most `CHUNKS_PER_SHARD` chunks, whatever the size of its images: the chunk being
+sent, the one read ahead of the last, and the pieces that a chunk is joined from.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,99 +16,107 @@ import anyio
 
 from rfbulk.core.answers import judge_answer
 from rfbulk.core.model import Outcome, ShardJob, ShardResult
-from rfbulk.edge.blobs import PutAnswer, PutBroken, put_object
+from rfbulk.edge.answers import PutAnswer, PutBroken
+from rfbulk.edge.uplink import Call, Uplink
 from rfbulk.senders.packing import EntryChanged, OutOfDescriptors, ShardPacker
 
 if TYPE_CHECKING:
     from rfbulk.edge.transport import Transport
 
-MAX_READERS = 16
-"""Threads that read. A warm cache is served by two; a cold disk or a network file system wants many reads queued."""
+END_SECONDS = 5.0
+"""What a thread gets to come back once its attempt was called off. One that hangs in a dead disk is left behind."""
 
 
 class Rate(Protocol):
     """A limit on bytes per second, shared by all shards."""
 
-    async def take(self, count: int) -> None:
-        """Wait until `count` bytes may go."""
+    def due(self, count: int) -> float:
+        """Return how many seconds `count` further bytes must wait."""
 
 
 class InlineSender:
-    """Makes attempts in this event loop. Made by `open_inline_sender`."""
+    """Makes attempts in threads of this process. Made by `open_inline_sender`."""
 
     def __init__(
-        self, transport: Transport, readers: ThreadPoolExecutor, *, chunk_bytes: int, stall_seconds: float, rate: Rate
+        self, uplink: Uplink, threads: ThreadPoolExecutor, *, chunk_bytes: int, stall_seconds: float, rate: Rate
     ) -> None:
-        self._transport = transport
-        self._readers = readers
+        self._uplink = uplink
+        self._threads = threads
         self._chunk_bytes = chunk_bytes
         self._stall_seconds = stall_seconds
         self._rate = rate
 
     async def send(self, job: ShardJob, on_bytes: Callable[[int], None]) -> ShardResult:
-        """Read, pack and PUT a shard once. Whatever goes wrong with it is told in the result."""
-        packer = ShardPacker(job.roots, job.entries, job.trailer, chunk_bytes=self._chunk_bytes)
-        reading = _Reading(packer, self._readers, self._rate)
-        chunks = reading.chunks()
+        """Read, pack and PUT a shard once. Whatever goes wrong with it is told in the result.
+
+        `on_bytes` is called from the shard's thread. Cancelling cuts the connection and waits for the thread.
+        """
+        loop = asyncio.get_running_loop()
+        watch: list[asyncio.TimerHandle] = []
+
+        def begin_watch() -> None:
+            watch.append(loop.call_later(self._stall_seconds, lambda: call.call_off(has_stalled=True)))
+
+        def on_waiting() -> None:
+            loop.call_soon_threadsafe(begin_watch)
+
+        call = Call(on_bytes, on_waiting)
+        attempt = loop.run_in_executor(self._threads, self._attempt, job, call)
         try:
-            answer = await put_object(
-                self._transport,
-                job.grant,
-                length=job.tar_bytes,
-                chunks=chunks,
-                stall_seconds=self._stall_seconds,
-                on_bytes=on_bytes,
-            )
-        except EntryChanged as change:
-            return ShardResult(
-                Outcome.CHANGED, packer.bytes_out, changed={change.position: change.reason}, detail=change.detail
-            )
-        except OutOfDescriptors as error:
-            return ShardResult(Outcome.BROKEN, packer.bytes_out, detail=f"no further file can be opened: {error.strerror}")
-        except PutBroken as broken:
-            return ShardResult(
-                Outcome.BROKEN, broken.bytes_sent, may_have_arrived=broken.complete, detail=broken.detail
-            )
-        finally:
+            return await asyncio.shield(attempt)
+        except asyncio.CancelledError:
+            call.call_off()
             with anyio.CancelScope(shield=True):
-                await chunks.aclose()
-                await reading.finish()
-        return _result(job, packer, answer)
+                await asyncio.wait([attempt], timeout=END_SECONDS)
+            raise
+        finally:
+            attempt.add_done_callback(_hear)
+            for timer in watch:
+                timer.cancel()
+
+    def _attempt(self, job: ShardJob, call: Call) -> ShardResult:
+        with ShardPacker(job.roots, job.entries, job.trailer, chunk_bytes=self._chunk_bytes) as packer:
+
+            def next_chunk() -> bytes:
+                chunk = packer.next_chunk()
+                if seconds := self._rate.due(len(chunk)):
+                    call.wait(seconds)
+                return chunk
+
+            try:
+                answer = self._uplink.put(job.grant, job.tar_bytes, next_chunk, call, stall_seconds=self._stall_seconds)
+            except EntryChanged as change:
+                changed = {change.position: change.reason}
+                return ShardResult(Outcome.CHANGED, call.bytes_sent, changed=changed, detail=change.detail)
+            except OutOfDescriptors as error:
+                return ShardResult(
+                    Outcome.BROKEN, call.bytes_sent, detail=f"no further file can be opened: {error.strerror}"
+                )
+            except PutBroken as broken:
+                return ShardResult(
+                    Outcome.BROKEN, broken.bytes_sent, may_have_arrived=broken.complete, detail=broken.detail
+                )
+            return _result(job, packer, answer)
 
 
 @asynccontextmanager
 async def open_inline_sender(
     transport: Transport, *, chunk_bytes: int, stall_seconds: float, rate: Rate, most_at_once: int
 ) -> AsyncIterator[InlineSender]:
-    """Yield a sender whose reading threads end with the context."""
-    readers = ThreadPoolExecutor(min(MAX_READERS, most_at_once), thread_name_prefix="rfbulk-read")
+    """Yield a sender whose threads and connections end with the context."""
+    threads = ThreadPoolExecutor(most_at_once, thread_name_prefix="rfbulk-send")
+    uplink = Uplink(transport)
     try:
-        yield InlineSender(transport, readers, chunk_bytes=chunk_bytes, stall_seconds=stall_seconds, rate=rate)
+        yield InlineSender(uplink, threads, chunk_bytes=chunk_bytes, stall_seconds=stall_seconds, rate=rate)
     finally:
-        readers.shutdown(wait=False, cancel_futures=True)
+        uplink.close()
+        threads.shutdown(wait=False, cancel_futures=True)
 
 
-class _Reading:
-    """A shard's chunks, read one ahead of what is sent."""
-
-    def __init__(self, packer: ShardPacker, readers: ThreadPoolExecutor, rate: Rate) -> None:
-        self._packer = packer
-        self._readers = readers
-        self._rate = rate
-        self._next: Future[bytes] | None = None
-
-    async def chunks(self) -> AsyncGenerator[bytes, None]:
-        self._next = self._readers.submit(self._packer.next_chunk)
-        while chunk := await asyncio.wrap_future(self._next):
-            self._next = self._readers.submit(self._packer.next_chunk)
-            await self._rate.take(len(chunk))
-            yield chunk
-
-    async def finish(self) -> None:
-        """Wait for the read that is under way, then close the files."""
-        if self._next is not None and not self._next.cancel() and not self._next.done():
-            await asyncio.wait([asyncio.wrap_future(self._next)])
-        self._packer.close()
+def _hear(attempt: asyncio.Future[ShardResult]) -> None:
+    """An attempt that was called off ends with an error that nobody else asks for."""
+    if not attempt.cancelled():
+        attempt.exception()
 
 
 def _result(job: ShardJob, packer: ShardPacker, answer: PutAnswer) -> ShardResult:
