@@ -69,22 +69,25 @@ class Verdict(StrEnum):
 def judge(sent: Sent, count: int, rows: Rows, *, is_quiet: bool) -> Verdict:
     """Weigh what is listed. `is_quiet` tells that nothing has changed for the quiet period.
 
-    ================================================ ============ ==========
-    count                                            rows of ours verdict
-    ================================================ ============ ==========
-    as expected                                      all success  confirmed
-    any                                              some pending wait
-    any                                              some failed  short, once it is quiet
-    less than expected                               all success  short, once it is quiet
-    more than expected, and other rows explain it    all success  confirmed
-    more than expected                               all success  extra, once it is quiet
-    ================================================ ============ ==========
+    ============================================= =============================== ===========================
+    count                                         rows of ours                    verdict
+    ============================================= =============================== ===========================
+    as expected                                   all success                     confirmed
+    as expected                                   all success, and others pending confirmed, once it is quiet
+    any                                           some pending                    wait
+    any                                           some failed                     short, once it is quiet
+    less than expected                            all success                     short, once it is quiet
+    more than expected, and other rows explain it all success                     confirmed
+    more than expected                            all success                     extra, once it is quiet
+    ============================================= =============================== ===========================
     """
     pending, failed, succeeded, foreign = _our_rows(sent, rows)
+    expected = sent.baseline_images + sent.images
+    if is_quiet and count == expected and succeeded >= sent.shards and not failed:
+        return Verdict.CONFIRMED  # what is pending beside is of grants whose answer was lost: nobody will fill it
     if pending > 0 or succeeded + failed < sent.shards:
         has_lost_rows = is_quiet and pending <= 0
-        return Verdict.SHORT if has_lost_rows and count < sent.baseline_images + sent.images else Verdict.WAIT
-    expected = sent.baseline_images + sent.images
+        return Verdict.SHORT if has_lost_rows and count < expected else Verdict.WAIT
     if failed:
         return Verdict.SHORT if is_quiet else Verdict.WAIT
     if count == expected or (count > expected and foreign > 0):

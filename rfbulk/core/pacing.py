@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 GAIN: Final = 1.05
-"""A step up must bring this much more throughput to be kept; less is the noise of a line."""
+"""A step up is kept if it brings more than this times the throughput; less is the noise of a line."""
 
 HOLD_WINDOWS: Final = 8
 """Windows to stay at a level that a step up did not better, before trying again: lines change over minutes."""
@@ -69,7 +69,7 @@ class Pace:
         came_from, self._came_from = self._came_from, None
         if came_from is None:
             return
-        if throughput >= self._best * GAIN:
+        if throughput > self._best * GAIN:
             self._best = throughput
             self._climb()
         else:

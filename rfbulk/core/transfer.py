@@ -144,10 +144,3 @@ def _after_refusal(shard: Shard, outcome: Outcome) -> Next:
 def has_expired(shard: Shard, server_now: float) -> bool:
     """Tell whether the shard's grant has ended by the server's clock."""
     return shard.grant is not None and shard.grant.expires_at is not None and server_now >= shard.grant.expires_at
-
-
-def after_interruption(shard: Shard) -> Shard:
-    """The shard as a new process finds it: an attempt that was begun and not concluded may have arrived."""
-    if shard.state is ShardState.GRANTED and shard.attempts and not shard.in_doubt:
-        return msgspec.structs.replace(shard, in_doubt=True)
-    return shard
