@@ -12,7 +12,8 @@ from rfbulk.cli.options import CONTEXT, ExitCode, Globals, global_options, globa
 from rfbulk.cli.printing import number, plain, print_json, print_table, size
 from rfbulk.cli.running import exit_code_of, settings_of
 from rfbulk.client import uploads_dir
-from rfbulk.edge.checkpoint import remove_files, summaries
+from rfbulk.edge.checkpoint import summaries
+from rfbulk.edge.checkpoint_file import remove_files
 from rfbulk.edge.locks import FileLock
 from rfbulk.errors import CheckpointBusy
 
@@ -91,8 +92,8 @@ def forget(context: click.Context, checkpoint_id: str, *, yes: bool) -> int:
         click.echo(f"error: {error}", err=True)
         return exit_code_of(error)
     remove_files(path)
+    path.with_suffix(".lock").unlink(missing_ok=True)  # while it is held: who has opened it meanwhile looks again
     lock.release()
-    path.with_suffix(".lock").unlink(missing_ok=True)
     click.echo(f"forgotten: {summary['id']}")
     return ExitCode.DONE
 

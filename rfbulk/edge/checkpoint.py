@@ -7,7 +7,6 @@ signed URL only while its shard is granted.
 from __future__ import annotations
 
 import hashlib
-import os
 import sqlite3
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -21,9 +20,9 @@ from rfbulk.core.report import Totals
 from rfbulk.core.transfer import ARRIVED, PENDING, Shard, ShardState
 from rfbulk.edge import checkpoint_schema as schema
 from rfbulk.edge import lookup
+from rfbulk.edge.checkpoint_file import connect, connect_to_read, make_private_folder, remove_files
 from rfbulk.edge.locks import FileLock
 from rfbulk.edge.writer import SqliteWriter, translated
-from rfbulk.errors import CheckpointDamaged, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -47,6 +46,12 @@ class Identity:
         """A short name of the checkpoint: the batch, and a digest of all the rest."""
         text = orjson.dumps(["upload-images", self.service, self.workspace, self.batch, self.sources])
         return f"{self.batch}-{hashlib.sha256(text).hexdigest()[:10]}"
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What the checkpoint says of itself."""
+        sources = orjson.dumps(self.sources).decode()
+        return {"service": self.service, "workspace": self.workspace, "batch": self.batch, "sources": sources}
 
 
 class Checkpoint:
@@ -193,7 +198,7 @@ class Checkpoint:
             CheckpointDamaged: it cannot be opened.
         """
         try:
-            return sqlite3.connect(f"file:{_quoted(self.path)}?mode=ro", uri=True, isolation_level=None)
+            return connect_to_read(self.path)
         except sqlite3.Error as error:
             raise translated(error) from error
 
@@ -210,14 +215,14 @@ def open_checkpoint(folder: Path, identity: Identity, *, restart: bool = False) 
         NoRoom: the disk is full.
         UsageError: the folder cannot be made, or is not ours.
     """
-    _make_private_folder(folder)
+    make_private_folder(folder)
     path = folder / f"{identity.id}{SUFFIX}"
     lock = FileLock(path.with_suffix(".lock"))
     lock.acquire()
     try:
         if restart:
             remove_files(path)
-        writer = SqliteWriter(lambda: _connect(path, identity))
+        writer = SqliteWriter(lambda: connect(path, identity.facts))
         writer.start()
         try:
             yield Checkpoint(path, writer)
@@ -225,78 +230,6 @@ def open_checkpoint(folder: Path, identity: Identity, *, restart: bool = False) 
             writer.stop()
     finally:
         lock.release()
-
-
-def remove_files(path: Path) -> None:
-    """Delete a checkpoint and what SQLite keeps beside it."""
-    for suffix in ("", "-wal", "-shm"):
-        Path(f"{path}{suffix}").unlink(missing_ok=True)
-
-
-def _make_private_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if os.name == "posix" and folder.stat().st_mode & 0o077:
-            folder.chmod(0o700)
-    except OSError as error:
-        raise UsageError(
-            "make", f"the state folder {folder}", cause=str(error.strerror), advice="set RFBULK_STATE_DIR"
-        ) from None
-
-
-def _connect(path: Path, identity: Identity) -> sqlite3.Connection:
-    if not path.exists():
-        _create(path, identity)
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    try:
-        _check_version(connection, path)
-        _set_up(connection)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _create(path: Path, identity: Identity) -> None:
-    """Make the file whole under another name, so that an empty one is never taken for a new one."""
-    new = path.with_suffix(".new")
-    remove_files(new)
-    remove_files(path)  # a log without its file must not be read into the new one
-    os.close(os.open(new, os.O_RDWR | os.O_CREAT, 0o600))
-    facts = {"service": identity.service, "workspace": identity.workspace, "batch": identity.batch}
-    facts["sources"] = orjson.dumps(identity.sources).decode()
-    with closing(sqlite3.connect(new, isolation_level=None)) as connection:
-        _set_up(connection)
-        connection.execute("BEGIN IMMEDIATE")
-        for statement in schema.TABLES.split(";"):
-            if statement.strip():
-                connection.execute(statement)
-        connection.executemany("INSERT INTO facts VALUES (?, ?)", facts.items())
-        connection.execute(f"PRAGMA user_version = {schema.VERSION}")
-        connection.execute("COMMIT")
-    new.replace(path)
-
-
-def _set_up(connection: sqlite3.Connection) -> None:
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON", "wal_autocheckpoint = 4000"):
-        connection.execute(f"PRAGMA {pragma}").fetchall()
-
-
-def _check_version(connection: sqlite3.Connection, path: Path) -> None:
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version == 0:
-        raise CheckpointDamaged("open", path.name, cause="it is damaged or no checkpoint", advice=schema.DAMAGED_ADVICE)
-    if version != schema.VERSION:
-        raise CheckpointDamaged(
-            "open",
-            path.name,
-            cause=f"it is of version {version}, this rfbulk writes {schema.VERSION}",
-            advice="use the rfbulk that wrote it, or --restart with a new batch",
-        )
-
-
-def _quoted(path: Path) -> str:
-    return path.as_posix().replace("%", "%25").replace("?", "%3f").replace("#", "%23")
 
 
 def _execute(db: sqlite3.Connection, sql: str, values: tuple[Any, ...]) -> None:
@@ -385,7 +318,7 @@ def summaries(folder: Path) -> list[dict[str, Any]]:
 def _summary(path: Path) -> dict[str, Any]:
     summary: dict[str, Any] = {"id": path.stem, "path": str(path), "modified": path.stat().st_mtime}
     try:
-        with closing(sqlite3.connect(f"file:{_quoted(path)}?mode=ro", uri=True)) as db:
+        with closing(connect_to_read(path)) as db:
             facts = dict(db.execute("SELECT name, value FROM facts").fetchall())
             totals = _totals(db)
             failed = db.execute("SELECT count(*) FROM failures").fetchone()[0]

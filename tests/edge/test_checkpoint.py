@@ -23,7 +23,8 @@ from rfbulk.core.secrets import SignedUrl
 from rfbulk.core.transfer import PENDING, Shard, ShardState
 from rfbulk.edge import checkpoint as module
 from rfbulk.edge import checkpoint_schema as schema
-from rfbulk.edge.checkpoint import Checkpoint, Identity, open_checkpoint, remove_files, summaries
+from rfbulk.edge.checkpoint import Checkpoint, Identity, open_checkpoint, summaries
+from rfbulk.edge.checkpoint_file import remove_files
 from rfbulk.edge.writer import SqliteWriter
 from rfbulk.errors import CheckpointBusy, CheckpointDamaged, RfbulkError, UsageError
 
