@@ -34,10 +34,11 @@ FLUSH_SECONDS = 5.0
 
 @dataclass(slots=True)
 class Trouble:
-    """A row of failed attempts at one shard: when it began, and how many."""
+    """A row of failed attempts at one shard: when it began, how many, and how many grants ended meanwhile."""
 
     began: float = 0.0
     failures: int = 0
+    grants_ended: int = 0
 
 
 @dataclass(slots=True)
@@ -70,7 +71,7 @@ class Carrier:
     async def _step(self, shard: Shard, trouble: Trouble) -> Shard | None:
         """One step of a shard's life. None if it has ended, or is left."""
         if shard.state is ShardState.GRANTED and has_expired(shard, self.ports.service.server_now()):
-            return await self._expired(shard)
+            return await self._expired(shard, trouble)
         if shard.grant is None:
             shard = await self._ask_for_grant(shard)
         limit = shard.grant.max_bytes if shard.grant else None
@@ -101,6 +102,7 @@ class Carrier:
             grant=grant,
             attempts=0,
             in_doubt=False,
+            hash_failures=0,  # they were of another object
             object_path=grant.url.object_path,
         )
         await self.ports.checkpoint.update(shard)
@@ -118,11 +120,19 @@ class Carrier:
         if grant.max_bytes is not None and grant.max_bytes < self.planner.max_bytes:
             self.planner.max_bytes = grant.max_bytes
 
-    async def _expired(self, shard: Shard) -> Shard | None:
+    async def _expired(self, shard: Shard, trouble: Trouble) -> Shard | None:
         if shard.in_doubt:
-            await self._leave_unsure(shard, "the grant ended after an attempt that may have arrived")
+            why = "the grant ended after an attempt that may have arrived"
+            await self._leave_unsure(shard, ShardResult(Outcome.EXPIRED, detail=why))
             return None
-        return await self._without_grant(shard)
+        return await self._grant_again(shard, ShardResult(Outcome.EXPIRED, detail="its grant ended at once"), trouble)
+
+    async def _grant_again(self, shard: Shard, result: ShardResult, trouble: Trouble) -> Shard | None:
+        """At once the first time. Grants that go on ending, by a clock that is wrong, are trouble like any other."""
+        self.tally.retries[result.outcome] += 1
+        shard = await self._without_grant(shard)
+        trouble.grants_ended += 1
+        return shard if trouble.grants_ended == 1 else await self._wait(shard, result.outcome, result, trouble)
 
     async def _without_grant(self, shard: Shard) -> Shard:
         shard = replace(shard, state=ShardState.PLANNED, grant=None, attempts=0, in_doubt=False)
@@ -149,15 +159,14 @@ class Carrier:
             case Next.LATER:
                 return await self._later(shard, result, trouble)
             case Next.NEW_GRANT:
-                self.tally.retries[result.outcome] += 1
                 forbidden = shard.forbidden + (result.outcome is Outcome.FORBIDDEN)
-                return await self._without_grant(replace(shard, forbidden=forbidden))
+                return await self._grant_again(replace(shard, forbidden=forbidden), result, trouble)
             case Next.SPLIT:
                 await self._split(shard)
             case Next.REPACK:
                 return await self._repack(shard, result)
             case Next.UNSURE:
-                await self._leave_unsure(shard, result.detail)
+                await self._leave_unsure(shard, result)
             case Next.FAILED:
                 await self._fail(shard, result)
             case _:  # pragma: no cover
@@ -178,8 +187,8 @@ class Carrier:
             self.tally.bytes_in_flight += count
             self.tally.bytes_on_the_wire += count
 
-        await self.gate.rest()
         try:
+            await self.gate.rest()
             return await self.ports.sender.send(job, on_bytes)
         except anyio.get_cancelled_exc_class():
             if moved < shard.tar_bytes:
@@ -214,21 +223,27 @@ class Carrier:
         self.ports.tell(ShardSent(shard.id, len(shard.entries), shard.tar_bytes, shard.attempts, verified))
 
     async def _again(self, shard: Shard, result: ShardResult) -> Shard:
-        """Recorded at once: under a once-only grant the next answer is 412, which must not be taken for success."""
-        shard = replace(shard, hash_failures=shard.hash_failures + hash_differs(result))
+        """Recorded at once: under a once-only grant the next answer is 412, which must not be taken for success.
+
+        Something has arrived, if not what was sent: another grant would double it.
+        """
+        shard = replace(shard, hash_failures=shard.hash_failures + hash_differs(result), in_doubt=True)
         await self.ports.checkpoint.update(shard)
         self.tally.retries["hash differs"] += 1
         self.ports.tell(ShardRetried(shard.id, "hash differs", "the store holds other bytes than were sent", 0.0))
         return shard
 
     async def _later(self, shard: Shard, result: ShardResult, trouble: Trouble) -> Shard | None:
+        cause = f"store {result.status}" if result.status else "connection"
+        self.tally.retries[cause] += 1
+        self.gate.slow_down(result.retry_after)
+        return await self._wait(shard, cause, result, trouble)
+
+    async def _wait(self, shard: Shard, cause: str, result: ShardResult, trouble: Trouble) -> Shard | None:
         now = self.ports.clock.monotonic()
         if trouble.failures == 0:
             trouble.began = now
         trouble.failures += 1
-        cause = f"store {result.status}" if result.status else "connection"
-        self.tally.retries[cause] += 1
-        self.gate.slow_down(result.retry_after)
         delay = next_delay(
             self.policy,
             failures=trouble.failures,
@@ -237,15 +252,21 @@ class Carrier:
             jitter=self.ports.clock.jitter(),
         )
         if delay is None:
-            self._give_up(shard, result, trouble)
+            await self._give_up(shard, result, trouble)
             return None
         self.ports.tell(ShardRetried(shard.id, cause, result.detail, delay))
         await self.ports.clock.sleep(delay)
         return shard
 
-    def _give_up(self, shard: Shard, result: ShardResult, trouble: Trouble) -> None:
-        """Other shards got through meanwhile: this one alone is left. None did: the line is down."""
-        if self.tally.last_success < trouble.began:
+    async def _give_up(self, shard: Shard, result: ShardResult, trouble: Trouble) -> None:
+        """Other shards got through meanwhile: this one alone is left. None did: the line is down.
+
+        A rest beyond the budget, which all shards would have to keep, ends the upload as well.
+        """
+        if shard.in_doubt:
+            await self.ports.checkpoint.update(shard)  # a later round of this run must know it
+        has_to_rest = (result.retry_after or 0.0) > self.policy.budget_seconds
+        if has_to_rest or self.tally.last_success < trouble.began:
             raise TroublePassing(
                 "send",
                 f"shard {shard.id} of {self.batch}",
@@ -325,8 +346,12 @@ class Carrier:
             self.on_planned()
         return shard if shard.entries else None
 
-    async def _leave_unsure(self, shard: Shard, why: str) -> None:
-        await self.ports.checkpoint.update(replace(shard, state=ShardState.UNSURE, grant=None, detail=why))
+    async def _leave_unsure(self, shard: Shard, result: ShardResult) -> None:
+        """But for a shard whose damaged copy is known to be there: its members may be listed, and are not sound."""
+        if shard.hash_failures:
+            await self._fail(shard, result)
+            return
+        await self.ports.checkpoint.update(replace(shard, state=ShardState.UNSURE, grant=None, detail=result.detail))
         self.ports.reach(Failpoint.UNSURE_RECORDED)
         self.tally.retries["unsure"] += 1
 
