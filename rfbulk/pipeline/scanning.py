@@ -35,19 +35,22 @@ class ScanPlan:
 
 async def scan_and_plan(plan: ScanPlan) -> None:
     """Walk the source and record every new image in a planned shard. Returns when all are durable."""
-    stop, ended = threading.Event(), threading.Event()
+    stop, begun, ended = threading.Event(), threading.Event(), threading.Event()
     try:
-        await anyio.to_thread.run_sync(_work, plan, stop, ended, abandon_on_cancel=True)
+        await anyio.to_thread.run_sync(_work, plan, stop, begun, ended, abandon_on_cancel=True)
     except anyio.get_cancelled_exc_class():
         stop.set()
         with anyio.move_on_after(STOP_WAIT_SECONDS, shield=True):
-            while not ended.is_set():  # noqa: ASYNC110 - a thread sets it
+            while begun.is_set() and not ended.is_set():  # noqa: ASYNC110 - a thread sets them
                 await anyio.sleep(0.005)
         raise
     plan.tally.is_scanned = True
 
 
-def _work(plan: ScanPlan, stop: threading.Event, ended: threading.Event) -> None:
+def _work(plan: ScanPlan, stop: threading.Event, begun: threading.Event, ended: threading.Event) -> None:
+    begun.set()
+    if stop.is_set():
+        return  # cancelled while it waited for a thread: nobody waits for it any more
     try:
         with plan.ports.known() as known:
             for group in plan.ports.source.scan():
