@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 import anyio.abc
@@ -25,7 +25,7 @@ from rfbulk.pipeline.tally import Tally
 from rfbulk.pipeline.unsure import UnsureShards
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     from rfbulk.core.model import BatchId, Entry, Refusal
     from rfbulk.core.report import UploadReport
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from rfbulk.pipeline.ports import Ports
     from rfbulk.settings import UploadOptions
 
+T = TypeVar("T")
 TICK_SECONDS = 0.5
 TICKS_PER_WINDOW = 2
 READ_AHEAD_SHARDS = 8
@@ -83,38 +84,39 @@ class _Upload:
             ports, self._listings, self._tally, options.quiet_seconds, options.wait_seconds, options.verify == "names"
         )
         self._confirmation: Confirmation | None = None
-        self._in_grace: anyio.CancelScope | None = None
 
     async def run(self) -> UploadReport:
         self._ports.reach(Failpoint.CHECKPOINT_OPENED)
+        error: BaseException
         try:
             await self._run()
+            return await self._report()
         except BaseExceptionGroup as group:
-            error = _first_of_ours(group)
-            if error is None:
-                raise
-            error.report = await self._report()
-            raise error from None
-        except RfbulkError as error:
-            error.report = await self._report()
-            raise
-        return await self._report()
+            error = _gravest(group)
+        except RfbulkError as ours:
+            error = ours
+        if isinstance(error, RfbulkError):
+            error.report = await self._report_if_possible()
+        raise error
 
     async def _run(self) -> None:
-        baseline = await self._begin()
+        await self._begin()
+        baseline = await self._unless_stopped(self._look_at_batch)
+        if baseline is None:
+            return
         self._phase("scanning")
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._tick)
             await self._send_rounds(baseline)
             tasks.cancel_scope.cancel()
-        if self._tally.images_seen == 0:
+        if self._tally.is_scanned and self._tally.images_seen == 0:
             raise self._nothing_to_send()
-        if self._request.stop.is_set():
-            return
-        await self._confirm(baseline)
-        self._phase("done")
+        if not self._request.stop.is_set():
+            await self._unless_stopped(lambda: self._confirm(baseline))
+        if not self._request.stop.is_set():
+            self._phase("done")
 
-    async def _begin(self) -> Baseline:
+    async def _begin(self) -> None:
         checkpoint = self._ports.checkpoint
         await checkpoint.begin_run()
         totals = await checkpoint.totals()
@@ -125,7 +127,9 @@ class _Upload:
         tally.shards_planned = totals.shard_count(live)
         tally.images_sent, tally.bytes_sent = tally.images_before, tally.bytes_before
         tally.shards_sent = totals.shard_count(ARRIVED)
-        await self._check_batch(has_sent=tally.shards_sent > 0)
+
+    async def _look_at_batch(self) -> Baseline:
+        await self._check_batch(has_sent=self._tally.shards_sent > 0)
         return await baseline_of(self._ports, self._listings)
 
     async def _check_batch(self, *, has_sent: bool) -> None:
@@ -164,7 +168,7 @@ class _Upload:
             if self._request.stop.is_set() or not await self._ports.checkpoint.in_state(ShardState.UNSURE, limit=1):
                 return
             self._phase("deciding-unsure")
-            if not await unsure.decide(baseline):
+            if not await self._unless_stopped(lambda: unsure.decide(baseline)):
                 return
             await self._send_pending()
 
@@ -189,6 +193,15 @@ class _Upload:
         self._wake_up()
 
     _scan_ended = False
+
+    async def _unless_stopped(self, work: Callable[[], Awaitable[T]]) -> T | None:
+        """Waiting for the service ends as soon as the upload is stopped: nothing is in flight. None if it was."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._cancel_when_stopped, tasks.cancel_scope)
+            result = await work()
+            tasks.cancel_scope.cancel()
+            return result
+        return None
 
     async def _cancel_when_stopped(self, scope: anyio.CancelScope) -> None:
         await self._request.stop.wait()
@@ -216,6 +229,7 @@ class _Upload:
         last = 0
         while not self._request.stop.is_set():
             self._wake = anyio.Event()
+            nothing_can_follow = self._scan_ended and not self._gate.in_flight  # true before the look, not after it
             shards = await self._ports.checkpoint.pending_after(last, READ_AHEAD_SHARDS)
             for shard in shards:
                 await self._gate.enter()
@@ -225,7 +239,7 @@ class _Upload:
                 last = shard.id
                 tasks.start_soon(self._carry, carrier, shard)
             if not shards:
-                if self._scan_ended and not self._gate.in_flight:
+                if nothing_can_follow:
                     return
                 self._gate.note_idle()
                 await self._wake.wait()
@@ -311,16 +325,26 @@ class _Upload:
             advice="accepted are bmp dib jpeg jpg jpe jp2 png webp; look at --include and --exclude",
         )
 
+    async def _report_if_possible(self) -> UploadReport | None:
+        """What ended the upload must not be hidden by a checkpoint that cannot be read any more."""
+        try:
+            return await self._report()
+        except RfbulkError:
+            return None
+
     async def _report(self) -> UploadReport:
         self._tell_progress()
         return await build_report(self._ports, self._tally, self._confirmation, self._request.batch)
 
 
-def _first_of_ours(group: BaseExceptionGroup[BaseException]) -> RfbulkError | None:
-    ours, others = group.split(RfbulkError)
-    if ours is None or (others is not None and others.subgroup(lambda error: isinstance(error, Exception))):
-        return None
-    error: BaseException = ours
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error if isinstance(error, RfbulkError) else None
+def _gravest(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The one error to raise of those that ended the upload together: what is not ours hides behind nothing."""
+    return min(_leaves(group), key=lambda error: (isinstance(error, Exception), isinstance(error, RfbulkError)))
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from _leaves(each)
+    else:
+        yield error
