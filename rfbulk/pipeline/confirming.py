@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from rfbulk.pipeline.tally import Tally
 
 MAX_DOUBLED_NAMED = 1000
+PATIENCE = 10
+"""Quiet periods without any change until a shard that the service does not show, or shows as pending, is lost."""
 
 
 class Baseline(msgspec.Struct, frozen=True):
@@ -89,9 +91,13 @@ class Confirmer:
         """Wait until the service is done with what it has, so that what it does not list then is not there.
 
         A shard that stays pending without any change for ten times the quiet period was never filled.
+
+        Raises:
+            WaitTimeout: it is never done, as in a batch that others go on filling.
         """
         await self.ports.checkpoint.forget_matches()
         clock, wait = self.ports.clock, FIRST_WAIT
+        deadline = clock.monotonic() + self.wait_seconds
         last: tuple[int, Rows] | None = None
         changed_at = clock.monotonic()
         while True:
@@ -101,8 +107,10 @@ class Confirmer:
                 last, changed_at = seen, clock.monotonic()
             quiet_for = clock.monotonic() - changed_at
             still_pending = _pending(seen[1]) - baseline.rows.get(RowKind.PENDING, 0)
-            if quiet_for >= self.quiet_seconds * (1 if still_pending <= 0 else 10):
+            if quiet_for >= self.quiet_seconds * (1 if still_pending <= 0 else PATIENCE):
                 return
+            if clock.monotonic() >= deadline:
+                raise self._never_quiet()
             await clock.sleep(min(wait, self.quiet_seconds))
             wait = next_wait(wait, has_changed=has_changed)
 
@@ -127,7 +135,8 @@ class Confirmer:
             now = clock.monotonic()
             has_changed = (count, rows) != before
             changed_at = now if has_changed else changed_at
-            verdict = judge(sent, count, rows, is_quiet=now - changed_at >= self.quiet_seconds)
+            patience = 1 if _shown(rows) - sum(sent.baseline.values()) >= sent.shards else PATIENCE
+            verdict = judge(sent, count, rows, is_quiet=now - changed_at >= self.quiet_seconds * patience)
             self.ports.tell(ConfirmProgress(count - sent.baseline_images, sent.images, _pending(rows)))
             if verdict is not Verdict.WAIT:
                 return count, rows, verdict
@@ -150,6 +159,14 @@ class Confirmer:
             f"batch {self.listings.batch_id}",
             cause=f"after {self.wait_seconds:g} s the service counts {counted}, {_pending(rows)} shards are pending",
             advice="all is stored: run the same again to go on waiting",
+        )
+
+    def _never_quiet(self) -> WaitTimeout:
+        return WaitTimeout(
+            "decide",
+            f"what may have arrived in batch {self.listings.batch_id}",
+            cause=f"after {self.wait_seconds:g} s the service still takes in images",
+            advice="run the same again once nobody else fills the batch, or with --on-unsure skip",
         )
 
     async def _compare_names(self, result: Confirmation, verdict: Verdict, difference: int) -> None:
@@ -179,3 +196,7 @@ class Confirmer:
 
 def _pending(rows: Rows) -> int:
     return rows.ours.get(RowKind.PENDING, 0) + rows.others.get(RowKind.PENDING, 0)
+
+
+def _shown(rows: Rows) -> int:
+    return sum(rows.ours.values()) + sum(rows.others.values())
