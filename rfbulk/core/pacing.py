@@ -13,6 +13,14 @@ HOLD_WINDOWS: Final = 8
 """Windows to stay at a level that a step up did not better, before trying again: lines change over minutes."""
 
 
+CPU_BOUND: Final = 0.6
+"""From this share of one core on, this process and not the line is what is slow: the interpreter runs one thread at a
+time, so that more shards at once bring waits for its lock, and memory, and nothing else."""
+
+CPU_LEVEL: Final = 3
+"""Enough to read, hash and send at the same time."""
+
+
 class PaceLimits(msgspec.Struct, frozen=True):
     """The bounds of the level. With `first == most == least` the level is fixed."""
 
@@ -52,18 +60,27 @@ class Pace:
         self.level = max(self.limits.least, self.level // 2)
         return self.level != before
 
-    def window(self, throughput: float) -> None:
-        """Take the throughput (any unit, of a window in which all places were used) and move the level."""
+    def window(self, throughput: float, *, cpu_share: float = 0.0) -> None:
+        """Move the level, after a window in which all places were used.
+
+        `throughput` is what went through, in any unit; `cpu_share` how much of one core this process used.
+        """
         if self._has_slowed:
             self._has_slowed = False
-            return
-        if self._came_from is not None:
+        elif cpu_share >= CPU_BOUND:
+            self._settle()
+        elif self._came_from is not None:
             self._weigh(throughput)
         elif self._hold > 0:
             self._hold -= 1
         else:
             self._best = throughput
             self._climb()
+
+    def _settle(self) -> None:
+        self.level = max(self.limits.least, min(self.level, CPU_LEVEL))
+        self._came_from = None
+        self._doubling = False
 
     def _weigh(self, throughput: float) -> None:
         came_from, self._came_from = self._came_from, None

@@ -16,6 +16,10 @@ class SystemClock:
         """Seconds that never jump."""
         return time.monotonic()
 
+    def cpu_seconds(self) -> float:
+        """Seconds of CPU that this process has used, in all its threads."""
+        return time.process_time()
+
     async def sleep(self, seconds: float) -> None:
         """Wait."""
         await anyio.sleep(seconds)

@@ -24,6 +24,7 @@ class Gate:
         self._rest_until = 0.0
         self._changed = anyio.Event()
         self._was_full = True
+        self._window = (clock.monotonic(), clock.cpu_seconds())
 
     async def enter(self) -> None:
         """Wait for a place."""
@@ -51,9 +52,11 @@ class Gate:
             self._rest_until = max(self._rest_until, self._clock.monotonic() + retry_after)
 
     def measure(self, bytes_moved: int) -> None:
-        """Take the bytes of the last window. Only windows in which all places were taken teach anything."""
-        if self._was_full and self.in_flight:
-            self.pace.window(float(bytes_moved))
+        """Take the bytes of the window that ends now. Only one in which all places were taken teaches anything."""
+        now, cpu = self._clock.monotonic(), self._clock.cpu_seconds()
+        (began, cpu_before), self._window = self._window, (now, cpu)
+        if self._was_full and self.in_flight and now > began:
+            self.pace.window(bytes_moved / (now - began), cpu_share=(cpu - cpu_before) / (now - began))
             self._changed.set()
         self._was_full = True
 

@@ -22,6 +22,9 @@ class Clock(Protocol):
     def monotonic(self) -> float:
         """Seconds that never jump."""
 
+    def cpu_seconds(self) -> float:
+        """Seconds of CPU that this process has used."""
+
     async def sleep(self, seconds: float) -> None:
         """Wait."""
 

@@ -184,8 +184,7 @@ class Carrier:
             if not moved:
                 self.ports.reach(Failpoint.BODY_STARTED)
             moved += count
-            self.tally.bytes_in_flight += count
-            self.tally.bytes_on_the_wire += count
+            self.tally.move(count)
 
         try:
             await self.gate.rest()
@@ -195,7 +194,7 @@ class Carrier:
                 await self._record_nothing_arrived(before)
             raise
         finally:
-            self.tally.bytes_in_flight -= moved
+            self.tally.land(moved)
 
     async def _record_nothing_arrived(self, before: Shard) -> None:
         """A body that was cut short is not kept by the store, so the attempt leaves no doubt behind."""

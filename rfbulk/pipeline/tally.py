@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -45,6 +46,18 @@ class Tally:
     retries: Counter[str] = field(default_factory=Counter)
     failures: list[Failure] = field(default_factory=list)
     skipped_examples: list[str] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def move(self, count: int) -> None:
+        """Count bytes given to a connection. May be called from any thread."""
+        with self._lock:
+            self.bytes_in_flight += count
+            self.bytes_on_the_wire += count
+
+    def land(self, count: int) -> None:
+        """Count bytes as no longer in flight: their attempt has ended."""
+        with self._lock:
+            self.bytes_in_flight -= count
 
     def name(self, refusal: Refusal, member_name: str = "") -> None:
         """Count a file that is not sent, and name it unless nobody asked for it."""
