@@ -31,11 +31,11 @@ from rfbulk.edge.api import ServiceApi
 from rfbulk.edge.checkpoint import Checkpoint, Identity, open_checkpoint
 from rfbulk.edge.clock import RateLimit, SystemClock
 from rfbulk.edge.known import KnownEntries
-from rfbulk.edge.reportfile import write_report_file
+from rfbulk.edge.reportfile import NamedFiles, write_report_file
 from rfbulk.edge.source import FileSource, needs_clash_check, open_source, refuse_clashes, renamed, resolved
 from rfbulk.edge.transport import TransportOptions, open_transport
 from rfbulk.errors import RfbulkError, UsageError
-from rfbulk.events import OnEvent, ignore
+from rfbulk.events import Event, OnEvent, ignore
 from rfbulk.pipeline.ports import Ports
 from rfbulk.pipeline.retrying import persist
 from rfbulk.pipeline.upload import UploadRequest, upload
@@ -160,13 +160,15 @@ class Client:
                 rename=renamed if options.on_changed == "send" else None,
                 stop=stop or anyio.Event(),
             )
-            try:
-                report = await self._upload(request, opened, checkpoint, on_event)
-            except RfbulkError as error:
-                if error.report is not None:
-                    await self._finish(error.report, workspace, checkpoint, options, opened)
-                raise
-            await self._finish(report, workspace, checkpoint, options, opened)
+            with closing(NamedFiles()) as named:
+                told = _both(named.take, on_event) if options.report_file is not None else on_event
+                try:
+                    report = await self._upload(request, opened, checkpoint, told)
+                except RfbulkError as error:
+                    if error.report is not None:
+                        await self._finish(error.report, workspace, checkpoint, options, opened, named)
+                    raise
+                await self._finish(report, workspace, checkpoint, options, opened, named)
             return report
 
     async def _upload(
@@ -212,11 +214,12 @@ class Client:
         checkpoint: Checkpoint,
         options: UploadOptions,
         source: FileSource,
+        named: NamedFiles,
     ) -> None:
         report.workspace = workspace
         report.checkpoint = checkpoint.path.stem
         if options.report_file is not None:
-            await write_report_file(options.report_file, checkpoint, source.roots, report)
+            await write_report_file(options.report_file, checkpoint, source.roots, report, named)
 
     # batches
 
@@ -286,6 +289,14 @@ class Client:
 def uploads_dir(settings: Settings) -> Path:
     """Return where checkpoints of uploads are kept: in `state_dir`, else in the user's state folder."""
     return (settings.state_dir or Path(platformdirs.user_state_dir("rfbulk", appauthor=False))) / "uploads"
+
+
+def _both(first: OnEvent, second: OnEvent) -> OnEvent:
+    def tell(event: Event) -> None:
+        first(event)
+        second(event)
+
+    return tell
 
 
 @contextmanager

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import AsyncIterator
+import tempfile
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +19,7 @@ import orjson
 from rfbulk.core.report import Failure
 from rfbulk.core.transfer import Shard, ShardState
 from rfbulk.errors import NoRoom, RfbulkError, UsageError
+from rfbulk.events import Event, FileNamed
 
 if TYPE_CHECKING:
     from aiofiles.threadpool.binary import AsyncBufferedIOBase
@@ -37,8 +39,32 @@ FATES: Final = {
 FAILURES_AT_ONCE: Final = 1000
 
 
-async def write_report_file(path: Path, checkpoint: Checkpoint, roots: tuple[bytes, ...], report: UploadReport) -> None:
-    """Write the report file; it appears whole or not at all.
+class NamedFiles:
+    """Keeps every file that a run names, on disk, since a report in memory names only the first thousand."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
+
+    def take(self, event: Event) -> None:
+        """Take note of an event if it names a file."""
+        if isinstance(event, FileNamed):
+            self._file.write(msgspec.json.encode(event.failure) + b"\n")
+
+    def close(self) -> None:
+        """Forget them all."""
+        self._file.close()
+
+    def groups(self) -> Iterator[list[Failure]]:
+        """Give them back in the order in which they were named, some at a time."""
+        self._file.seek(0)
+        while lines := self._file.readlines(FAILURES_AT_ONCE * 200):
+            yield [msgspec.json.decode(line, type=Failure) for line in lines]
+
+
+async def write_report_file(
+    path: Path, checkpoint: Checkpoint, roots: tuple[bytes, ...], report: UploadReport, named: NamedFiles
+) -> None:
+    """Write the report file; it appears whole or not at all. `named` are the files that this run named.
 
     Raises:
         UsageError, NoRoom: it cannot be written.
@@ -47,7 +73,7 @@ async def write_report_file(path: Path, checkpoint: Checkpoint, roots: tuple[byt
     try:
         async with _opened(temporary) as file:
             await file.write(orjson.dumps({"summary": summary_of(report)}) + b"\n")
-            async for lines in _lines(checkpoint, roots, report):
+            async for lines in _lines(checkpoint, roots, named):
                 await file.write(lines)
         await aiofiles.os.replace(temporary, path)
     except BaseException as error:
@@ -81,7 +107,7 @@ def summary_of(report: UploadReport) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in {"failures", "skipped_examples"}}
 
 
-async def _lines(checkpoint: Checkpoint, roots: tuple[bytes, ...], report: UploadReport) -> AsyncIterator[bytes]:
+async def _lines(checkpoint: Checkpoint, roots: tuple[bytes, ...], named: NamedFiles) -> AsyncIterator[bytes]:
     failures = await checkpoint.failures()
     lost = {name for _, name, is_in_shard in failures if is_in_shard}
     for state, fate in FATES.items():
@@ -89,14 +115,15 @@ async def _lines(checkpoint: Checkpoint, roots: tuple[bytes, ...], report: Uploa
         while shards := await checkpoint.in_state(state, last):
             last = shards[-1].id
             yield b"".join(_shard_lines(shard, roots, fate, lost) for shard in shards)
-    named = {_shown(roots, refusal.root, refusal.path) for refusal, _, _ in failures}
+    held = {_shown(roots, refusal.root, refusal.path) for refusal, _, _ in failures}
     for start in range(0, len(failures), FAILURES_AT_ONCE):
         yield b"".join(
             _failure_line(Failure(_shown(roots, refusal.root, refusal.path), name, refusal.reason, refusal.detail))
             for refusal, name, _ in failures[start : start + FAILURES_AT_ONCE]
         )
     # what the scan named, the checkpoint does not hold
-    yield b"".join(_failure_line(failure) for failure in report.failures if failure.path not in named)
+    for group in named.groups():
+        yield b"".join(_failure_line(failure) for failure in group if failure.path not in held)
 
 
 def _failure_line(failure: Failure) -> bytes:
