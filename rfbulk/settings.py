@@ -48,6 +48,11 @@ class Settings:
     ca_file: Path | None = None
     allow_http: bool = False
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot be carried out."""
+        _require("connect_seconds", self.connect_seconds > 0, "more than nothing")
+        _require("stall_seconds", self.stall_seconds > 0, "more than nothing")
+
     @staticmethod
     def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
         """Read `ROBOFLOW_API_URL` (or `API_BASE_URL`, as the service's own client) and `RFBULK_STATE_DIR`."""
@@ -100,10 +105,16 @@ class UploadOptions:
         """Refuse what cannot be carried out, before anything is sent."""
         _require("shard_images", 1 <= self.shard_images <= MAX_IMAGES_PER_SHARD, f"from 1 to {MAX_IMAGES_PER_SHARD}")
         _require("shard_bytes", self.shard_bytes >= MIN_SHARD_BYTES, f"at least {MIN_SHARD_BYTES} bytes")
-        _require("concurrency", self.concurrency is None or self.concurrency >= 1, "1 or more, or auto")
         _require("memory", self.memory_bytes >= MIN_MEMORY_BYTES, f"at least {MIN_MEMORY_BYTES >> 20} MiB")
+        most = self.most_shards_at_once
+        fits = self.concurrency is None or 1 <= self.concurrency <= most
+        _require(
+            "concurrency", fits, f"auto, or from 1 to the {most} that --memory allows (never above {MAX_CONCURRENCY})"
+        )
         _require("limit_rate", self.limit_rate is None or self.limit_rate >= 1024, "at least 1 KiB a second")
         _require("wait_seconds", self.wait_seconds > 0, "more than nothing")
+        _require("quiet_seconds", self.quiet_seconds >= 0, "0 or more")
+        _require("grace_seconds", self.grace_seconds >= 0, "0 or more")
         _require("max_failures", self.max_failures is None or self.max_failures >= 0, "0 or more")
         _require(
             "notifications_url",
