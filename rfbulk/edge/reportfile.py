@@ -37,13 +37,15 @@ FATES: Final = {
 }
 
 FAILURES_AT_ONCE: Final = 1000
+IN_MEMORY_BYTES: Final = 4 << 20
+"""Named files are kept in memory up to this, then on disk."""
 
 
 class NamedFiles:
     """Keeps every file that a run names, on disk, since a report in memory names only the first thousand."""
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
+        self._file = tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES)  # noqa: SIM115 - closed by close()
 
     def take(self, event: Event) -> None:
         """Take note of an event if it names a file."""
