@@ -23,7 +23,7 @@ from rfbulk.errors import UsageError
 @global_options
 @click.pass_context
 def list_batches(context: click.Context) -> int:
-    r"""List the batches of the workspace.
+    """List the batches of the workspace.
 
     \b
     rfbulk batch list
@@ -59,7 +59,7 @@ def _days_left(batch: BatchMetadata) -> str:
 @global_options
 @click.pass_context
 def show(context: click.Context, batch_id: str) -> int:
-    r"""Describe a batch: its type, age and expiry, how many files it holds, and how far its shards are.
+    """Describe a batch: its type, age and expiry, how many files it holds, and how far its shards are.
 
     \b
     rfbulk batch show spring
@@ -107,7 +107,7 @@ def _print_batch(batch: BatchMetadata, values: dict[str, Any]) -> None:
 @global_options
 @click.pass_context
 def files(context: click.Context, batch_id: str, part: str | None, *, urls: bool) -> int:
-    r"""List the files of a batch, as the service lists them.
+    """List the files of a batch, as the service lists them.
 
     \b
     rfbulk batch files spring
@@ -137,7 +137,7 @@ async def _files(session: Session, *, batch_id: str, part: str | None, urls: boo
 @global_options
 @click.pass_context
 def shards(context: click.Context, batch_id: str) -> int:
-    r"""List the shards of a batch and how far each is.
+    """List the shards of a batch and how far each is.
 
     \b
     rfbulk batch shards spring
@@ -171,7 +171,7 @@ async def _shards(session: Session, *, batch_id: str) -> int:
 @global_options
 @click.pass_context
 def wait(context: click.Context, batch_id: str, expect: int | None, timeout: float) -> int:
-    r"""Wait until a batch is ready: the expected number is counted and no shard is pending.
+    """Wait until a batch is ready: the expected number is counted and no shard is pending.
 
     Without --expect it is ready when nothing is pending and the count has stood still for 15 seconds.
 

@@ -22,7 +22,7 @@ from rfbulk.errors import CheckpointBusy
 @global_options
 @click.pass_context
 def list_checkpoints(context: click.Context) -> int:
-    r"""List the uploads that this machine remembers, newest first.
+    """List the uploads that this machine remembers, newest first.
 
     \b
     rfbulk checkpoint list
@@ -43,7 +43,7 @@ def list_checkpoints(context: click.Context) -> int:
 @global_options
 @click.pass_context
 def show(context: click.Context, checkpoint_id: str) -> int:
-    r"""Describe what an upload remembers. A unique beginning of the id is enough.
+    """Describe what an upload remembers. A unique beginning of the id is enough.
 
     \b
     rfbulk checkpoint show spring-3f
@@ -74,7 +74,7 @@ def show(context: click.Context, checkpoint_id: str) -> int:
 @global_options
 @click.pass_context
 def forget(context: click.Context, checkpoint_id: str, *, yes: bool) -> int:
-    r"""Forget an upload. The batch keeps what it has; the same upload again would send all of it again.
+    """Forget an upload. The batch keeps what it has; the same upload again would send all of it again.
 
     \b
     rfbulk checkpoint forget spring-3f --yes

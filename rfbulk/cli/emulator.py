@@ -49,7 +49,7 @@ async def embedded(options: Globals) -> AsyncIterator[Emulator]:
 @global_options
 @click.pass_context
 def serve(context: click.Context, /, faults: tuple[str, ...], **values: Any) -> int:
-    r"""Run a server of the service's API on this machine, until Ctrl-C.
+    """Run a server of the service's API on this machine, until Ctrl-C.
 
     \b
     rfbulk emulator serve

@@ -50,11 +50,11 @@ def drawing(state: State, width: int) -> Group:
         return Group(Text(PHASES[state.phase]))
     if state.phase == "confirming" and state.confirm is not None:
         counted, expected = state.confirm.counted, state.confirm.expected
-        bar = ProgressBar(total=max(1, expected), completed=max(0, counted), width=min(40, width - 4))
+        bar = _bar(max(0, counted), expected, width)
         return Group(Text(PHASES["confirming"]), bar, Text(f"{counted:,} of {expected:,} images counted"))
     done = progress.bytes_sent + progress.bytes_in_flight
     more = "" if progress.scan_finished else "+"
-    bar = ProgressBar(total=max(1, progress.bytes_planned), completed=done, width=min(40, width - 4))
+    bar = _bar(done, progress.bytes_planned, width)
     share = f"{100 * done / progress.bytes_planned:.0f} %" if progress.bytes_planned else ""
     left = state.seconds_left
     head = Text.assemble(
@@ -77,6 +77,13 @@ def drawing(state: State, width: int) -> Group:
     if progress.failures:
         rows.append(("failures", f"{progress.failures:,}"))
     return Group(head, bar, _table(rows, narrow=width < NARROW))
+
+
+def _bar(done: int, total: int, width: int) -> Table:
+    """A bar on a line of its own: alone it would not end its line."""
+    line = Table.grid()
+    line.add_row(ProgressBar(total=max(1, total), completed=done, width=max(8, min(40, width - 4))))
+    return line
 
 
 def _average(state: State) -> float:

@@ -70,7 +70,7 @@ def _group(name: str) -> click.Group:
 @click.version_option(__version__, message="rfbulk %(version)s")
 @global_options
 def rfbulk() -> None:
-    r"""Move image sets into Roboflow Data Staging, fast and exactly once.
+    """Move image sets into Roboflow Data Staging, fast and exactly once.
 
     \b
     rfbulk upload images photos --batch-id spring     upload a folder; say it again to resume

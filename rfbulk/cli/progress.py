@@ -208,6 +208,8 @@ def _log(log: IO[bytes], event: Event) -> None:
 
 
 def _remark(event: Event, verbosity: int) -> str:
+    if event == PhaseChanged("stopping"):
+        return "stopping: shards in flight may finish; once more stops at once"
     if isinstance(event, Warned):
         return f"warning: {plain(event.text)}"
     if not verbosity:

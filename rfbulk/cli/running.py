@@ -45,6 +45,8 @@ class Session:
     options: Globals
     stop: anyio.Event = field(default_factory=anyio.Event)
     has_gentle_stop: bool = False
+    """Whether the command heeds `stop`. Until it does, a signal cancels it."""
+
     interrupted_by: int | None = None
 
     @contextlib.asynccontextmanager
@@ -103,7 +105,6 @@ def _install_signals(session: Session, task: asyncio.Task[int]) -> None:
             os._exit(128 + number)
         session.interrupted_by = number
         if session.has_gentle_stop:
-            click.echo("stopping: shards in flight may finish; once more stops at once", err=True)
             session.stop.set()
         else:
             task.cancel()

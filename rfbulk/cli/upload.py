@@ -19,6 +19,7 @@ from rfbulk.core.planning import Planner
 from rfbulk.core.selection import Selection
 from rfbulk.edge.source import needs_clash_check, open_source, refuse_clashes
 from rfbulk.errors import RfbulkError, UsageError
+from rfbulk.events import Event
 from rfbulk.pipeline.preview import Preview, preview
 from rfbulk.settings import UploadOptions
 
@@ -82,7 +83,7 @@ DEFAULTS = UploadOptions()
 @global_options
 @click.pass_context
 def images(context: click.Context, /, source: tuple[str, ...], batch_id: str | None, **values: Any) -> int:
-    r"""Upload the images of folders (or files) into a batch, each exactly once.
+    """Upload the images of folders (or files) into a batch, each exactly once.
 
     Say the same again to resume: what is there is not sent again, new files are added.
 
@@ -134,9 +135,13 @@ def _upload_options(values: dict[str, Any]) -> UploadOptions:
 
 
 async def _upload(session: Session, *, sources: list[str], batch: str, upload_options: UploadOptions) -> int:
-    session.has_gentle_stop = True
     with ExitStack() as printers:
-        on_event = printers.enter_context(progress_printer(session.options))
+        show = printers.enter_context(progress_printer(session.options))
+
+        def on_event(event: Event) -> None:
+            session.has_gentle_stop = True  # from the first event on, the upload heeds it
+            show(event)
+
         async with session.client() as client:
             try:
                 report = await client.upload_images(
