@@ -1,5 +1,6 @@
 # Every target makes what it needs: a virtual environment in .venv with the project and its tools.
-PYTHON ?= python3
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -7,7 +8,7 @@ READY := $(VENV)/.ready
 .PHONY: demo test check fmt bench bench-smoke compat clean
 
 $(READY): pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit("rfbulk needs Python 3.11 or newer: make PYTHON=python3.11 …" if sys.version_info < (3, 11) else 0)'
+	@test -n "$(PYTHON)" || { echo 'rfbulk needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 …'; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev

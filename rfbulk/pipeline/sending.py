@@ -87,12 +87,19 @@ class Carrier:
         await self.ports.checkpoint.update(shard)
         self.ports.reach(Failpoint.GRANT_INTENDED)
         await self.gate.rest()
+        unanswered = 0
+
+        def on_trouble(error: TroublePassing) -> None:
+            nonlocal unanswered
+            unanswered += error.status == 0  # the service may have registered a shard that nobody will fill
+            self._note_api_trouble(error)
+
         grant = await persist(
             self._request_grant,
             policy=self.policy,
             clock=self.ports.clock,
             tell=self.ports.tell,
-            on_trouble=self._note_api_trouble,
+            on_trouble=on_trouble,
         )
         self.ports.reach(Failpoint.GRANT_RECEIVED)
         self._learn_limit(grant)
@@ -100,6 +107,7 @@ class Carrier:
             shard,
             state=ShardState.GRANTED,
             grant=grant,
+            grants=shard.grants + unanswered,
             attempts=0,
             in_doubt=False,
             hash_failures=0,  # they were of another object
