@@ -23,12 +23,17 @@ STOP_WAIT_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class ScanPlan:
-    """What the scanning thread works with. `rename` gives a changed file its new name, None leaves it alone."""
+    """What the scanning thread works with. `rename` gives a changed file its new name, None leaves it alone.
+
+    `on_begun` is called once what is known has been looked at: only then may it change, or an image that is
+    quarantined meanwhile would be taken for a new one.
+    """
 
     ports: Ports
     planner: Planner
     tally: Tally
     rename: Callable[[Entry], Entry] | None
+    on_begun: Callable[[], None]
     on_planned: Callable[[], None]
     on_refusals: Callable[[list[Refusal]], None]
 
@@ -53,6 +58,7 @@ def _work(plan: ScanPlan, stop: threading.Event, begun: threading.Event, ended: 
         return  # cancelled while it waited for a thread: nobody waits for it any more
     try:
         with plan.ports.known() as known:
+            plan.on_begun()
             for group in plan.ports.source.scan():
                 if stop.is_set():
                     return

@@ -79,6 +79,8 @@ class _Upload:
         self._gate = Gate(Pace(limits), ports.clock)
         self._planner = Planner(max_images=options.shard_images, max_bytes=options.shard_bytes, trailer=request.trailer)
         self._wake = anyio.Event()
+        self._scan_begun = anyio.Event()
+        self._scan_ended = False
         self._listings = Listings(ports, request.batch, request.policy)
         self._confirmer = Confirmer(
             ports, self._listings, self._tally, options.quiet_seconds, options.wait_seconds, options.verify == "names"
@@ -163,6 +165,7 @@ class _Upload:
         unsure = UnsureShards(self._ports, self._confirmer, self._tally, options.on_unsure, self._request.trailer)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._scan)
+            await self._scan_begun.wait()
             await self._send_pending()
         for _ in range(MAX_ROUNDS):
             if self._request.stop.is_set() or not await self._ports.checkpoint.in_state(ShardState.UNSURE, limit=1):
@@ -178,21 +181,23 @@ class _Upload:
         def on_refusals(refusals: list[Refusal]) -> None:
             anyio.from_thread.run_sync(self._take_refusals, refusals)
 
+        def on_begun() -> None:
+            anyio.from_thread.run_sync(self._scan_begun.set)
+
         def on_planned() -> None:
             anyio.from_thread.run_sync(self._wake_up)
 
-        plan = ScanPlan(self._ports, self._planner, self._tally, rename, on_planned, on_refusals)
+        plan = ScanPlan(self._ports, self._planner, self._tally, rename, on_begun, on_planned, on_refusals)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._cancel_when_stopped, tasks.cancel_scope)
             await scan_and_plan(plan)
             tasks.cancel_scope.cancel()
+        self._scan_begun.set()  # also if it was stopped before
         if self._tally.is_scanned:
             await self._ports.checkpoint.record_fact("scan_finished", "yes")
             self._ports.reach(Failpoint.SCAN_FINISHED)
         self._scan_ended = True
         self._wake_up()
-
-    _scan_ended = False
 
     async def _unless_stopped(self, work: Callable[[], Awaitable[T]]) -> T | None:
         """Waiting for the service ends as soon as the upload is stopped: nothing is in flight. None if it was."""
