@@ -38,7 +38,7 @@ async def _list(session: Session) -> int:
         await client.each_batch(found.append)
     if session.options.json:
         for batch in found:
-            print_json(msgspec.to_builtins(batch))
+            print_json(msgspec.structs.asdict(batch))
         return ExitCode.DONE
     rows = [[b.batch_id, b.display_name, b.batch_type, b.content_type, _days_left(b)] for b in found]
     print_table(["batch", "name", "type", "content", "expires"], rows)
@@ -78,8 +78,8 @@ async def _show(session: Session, *, batch_id: str) -> int:
         counts = [(part, await client.count(batch_id, part=part.part_name)) for part in parts]
         if batch.batch_type == "sharded-batch":
             await client.each_shard(batch_id, lambda shard: kinds.update([str(row_kind(shard.status_type))]))
-    values = msgspec.to_builtins(batch) | {"count": count, "shards": dict(kinds)}
-    values["parts"] = [msgspec.to_builtins(part) | {"count": held} for part, held in counts]
+    values = msgspec.structs.asdict(batch) | {"count": count, "shards": dict(kinds)}
+    values["parts"] = [msgspec.structs.asdict(part) | {"count": held} for part, held in counts]
     if session.options.json:
         print_json(values)
         return ExitCode.DONE
@@ -97,7 +97,7 @@ def _print_batch(batch: BatchMetadata, values: dict[str, Any]) -> None:
     if values["shards"]:
         click.echo(f"  shards   {', '.join(f'{count:,} {kind}' for kind, count in sorted(values['shards'].items()))}")
     for part in values["parts"]:
-        click.echo(f"  part     {plain(part['partName'])}: {part['count']} of {plain(part['contentType'])}")
+        click.echo(f"  part     {plain(part['part_name'])}: {part['count']} of {plain(part['content_type'])}")
 
 
 @click.command(context_settings=CONTEXT)

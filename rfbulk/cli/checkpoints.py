@@ -115,6 +115,8 @@ def _find(options: Globals, beginning: str) -> dict[str, Any]:
 def _state(summary: dict[str, Any]) -> str:
     if "error" in summary:
         return "damaged"
+    if summary["scan_finished"] and not summary["images_left"] + summary["images_sent"] + summary["failures"]:
+        return "empty"
     if summary["confirmed"] and not summary["images_left"]:
         return "confirmed"
     if summary["scan_finished"] and not summary["images_left"]:

@@ -94,7 +94,7 @@ for _name in COMMANDS:
 def main() -> None:
     """Run the command and exit with its code."""
     try:
-        code = rfbulk.main(standalone_mode=False)
+        code = rfbulk.main(prog_name="rfbulk", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         code = ExitCode.USAGE

@@ -42,6 +42,7 @@ class Globals:
     state_dir: Path | None = None
     ca_file: Path | None = None
     allow_http: bool = False
+    retry_for: float | None = None
     json: bool = False
     quiet: bool = False
     verbose: int = 0
@@ -60,40 +61,6 @@ def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> Non
     source = context.get_parameter_source(parameter.name or "")
     if value is not None and source is not click.core.ParameterSource.DEFAULT:
         setattr(globals_of(context), parameter.name or "", value)
-
-
-_SHARED: list[tuple[tuple[str, ...], dict[str, Any]]] = [
-    (("--api-url",), {"metavar": "URL", "help": "The service. [default: ROBOFLOW_API_URL, API_BASE_URL, or Roboflow]"}),
-    (("--api-key-file",), {"type": click.Path(path_type=Path), "metavar": "FILE", "help": "A file with the api key."}),
-    (("--api-key",), {"metavar": "KEY", "help": "The api key itself: others on this machine can read it."}),
-    (("--workspace",), {"metavar": "NAME", "help": "The workspace. [default: the api key's]"}),
-    (("--state-dir",), {"type": click.Path(path_type=Path), "metavar": "DIR", "help": "Where checkpoints live."}),
-    (
-        ("--ca-file",),
-        {"type": click.Path(path_type=Path), "metavar": "FILE", "help": "A further certificate authority."},
-    ),
-    (("--allow-http",), {"is_flag": True, "help": "Permit plain HTTP beyond this machine."}),
-    (("--json",), {"is_flag": True, "help": "Print each result as a line of JSON."}),
-    (("--quiet", "-q"), {"is_flag": True, "help": "No progress; errors only."}),
-    (("--verbose", "-v"), {"count": True, "help": "Tell every retry; twice: the library's log too."}),
-    (
-        ("--log-file",),
-        {"type": click.Path(path_type=Path), "metavar": "FILE", "help": "Write all events as JSON lines."},
-    ),
-    (("--emulator",), {"is_flag": True, "help": "Start a server of the service's API for this command."}),
-    (
-        ("--emulator-dir",),
-        {"type": click.Path(path_type=Path), "metavar": "DIR", "help": "The folder in which its batches last."},
-    ),
-]
-
-
-def global_options(function: F) -> F:
-    """Give a command the shared options. They may stand before or behind the command's name."""
-    for names, settings in reversed(_SHARED):
-        option = click.option(*names, callback=_keep, expose_value=False, **settings)
-        function = option(function)
-    return function
 
 
 _SIZE = re.compile(r"\s*([0-9]{1,18}(?:\.[0-9]{1,9})?)\s*(?:([kmgt])(i?))?(b?)\s*", re.IGNORECASE)
@@ -156,3 +123,40 @@ def _auto_or_number(text: str) -> int | None:
 SIZE = _Worded("size", parse_size)
 DURATION = _Worded("duration", parse_duration)
 AUTO_OR_NUMBER = _Worded("auto|n", _auto_or_number)
+
+_SHARED: list[tuple[tuple[str, ...], dict[str, Any]]] = [
+    (("--api-url",), {"metavar": "URL", "help": "The service. [default: ROBOFLOW_API_URL, API_BASE_URL, or Roboflow]"}),
+    (("--api-key-file",), {"type": click.Path(path_type=Path), "metavar": "FILE", "help": "A file with the api key."}),
+    (("--api-key",), {"metavar": "KEY", "help": "The api key itself: others on this machine can read it."}),
+    (("--workspace",), {"metavar": "NAME", "help": "The workspace. [default: the api key's]"}),
+    (("--state-dir",), {"type": click.Path(path_type=Path), "metavar": "DIR", "help": "Where checkpoints live."}),
+    (
+        ("--ca-file",),
+        {"type": click.Path(path_type=Path), "metavar": "FILE", "help": "A further certificate authority."},
+    ),
+    (("--allow-http",), {"is_flag": True, "help": "Permit plain HTTP beyond this machine."}),
+    (
+        ("--retry-for",),
+        {"type": DURATION, "metavar": "DURATION", "help": "How long troubles may last. [default: 15m]"},
+    ),
+    (("--json",), {"is_flag": True, "help": "Print each result as a line of JSON."}),
+    (("--quiet", "-q"), {"is_flag": True, "help": "No progress; errors only."}),
+    (("--verbose", "-v"), {"count": True, "help": "Tell every retry; twice: the library's log too."}),
+    (
+        ("--log-file",),
+        {"type": click.Path(path_type=Path), "metavar": "FILE", "help": "Write all events as JSON lines."},
+    ),
+    (("--emulator",), {"is_flag": True, "help": "Start a server of the service's API for this command."}),
+    (
+        ("--emulator-dir",),
+        {"type": click.Path(path_type=Path), "metavar": "DIR", "help": "The folder in which its batches last."},
+    ),
+]
+
+
+def global_options(function: F) -> F:
+    """Give a command the shared options. They may stand before or behind the command's name."""
+    for names, settings in reversed(_SHARED):
+        option = click.option(*names, callback=_keep, expose_value=False, **settings)
+        function = option(function)
+    return function

@@ -79,6 +79,7 @@ def run(options: Globals, command: Command) -> int:
         click.echo(f"error: {error}", err=True)
         return exit_code_of(error)
     except (KeyboardInterrupt, asyncio.CancelledError):
+        click.echo("interrupted", err=True)
         return _interrupted(session)
 
 
@@ -134,8 +135,10 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 def settings_of(options: Globals) -> Settings:
     """Return the settings that options and environment make together."""
     settings = Settings.from_environment()
+    budget = settings.retry.budget_seconds if options.retry_for is None else options.retry_for
     return replace(
         settings,
+        retry=replace(settings.retry, budget_seconds=budget),
         api_url=options.api_url or settings.api_url,
         workspace=options.workspace,
         state_dir=options.state_dir or settings.state_dir,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -97,6 +98,8 @@ def images(context: click.Context, /, source: tuple[str, ...], batch_id: str | N
     is_dry = values.pop("dry_run")
     try:
         upload_options = _upload_options(values)
+        if upload_options.report_file is not None:
+            _check_writable(upload_options.report_file)
     except UsageError as error:
         raise click.UsageError(str(error), context) from None
     if not is_dry and batch_id is None:
@@ -104,6 +107,16 @@ def images(context: click.Context, /, source: tuple[str, ...], batch_id: str | N
     if is_dry:
         return run(options, partial(_preview, sources=list(source), upload_options=upload_options))
     return run(options, partial(_upload, sources=list(source), batch=str(batch_id), upload_options=upload_options))
+
+
+def _check_writable(path: Path) -> None:
+    """A report that cannot be written must not be found out after hours of sending."""
+    folder = path.parent
+    cause = "its folder is not there" if not folder.is_dir() else "its folder cannot be written to"
+    if not os.access(folder, os.W_OK):
+        raise UsageError("write", f"the report {path}", cause=cause, advice="name another --report")
+    if path.is_dir():
+        raise UsageError("write", f"the report {path}", cause="it is a folder", advice="name another --report")
 
 
 def _upload_options(values: dict[str, Any]) -> UploadOptions:
@@ -149,7 +162,7 @@ async def _upload(session: Session, *, sources: list[str], batch: str, upload_op
                 )
             except RfbulkError as error:
                 printers.close()
-                if error.report is not None:
+                if error.report is not None and error.report.planned:
                     _print(session, error.report)
                 raise
     _print(session, report)
