@@ -52,7 +52,7 @@ def drawing(state: State, width: int) -> Group:
         counted, expected = state.confirm.counted, state.confirm.expected
         bar = _bar(max(0, counted), expected, width)
         return Group(Text(PHASES["confirming"]), bar, Text(f"{counted:,} of {expected:,} images counted"))
-    done = progress.bytes_sent + progress.bytes_in_flight
+    done = state.bytes_done
     more = "" if progress.scan_finished else "+"
     bar = _bar(done, progress.bytes_planned, width)
     share = f"{100 * done / progress.bytes_planned:.0f} %" if progress.bytes_planned else ""
@@ -76,7 +76,7 @@ def drawing(state: State, width: int) -> Group:
         rows.append(("retries", causes))
     if progress.failures:
         rows.append(("failures", f"{progress.failures:,}"))
-    return Group(head, bar, _table(rows, narrow=width < NARROW))
+    return Group(head, bar, _table(rows, width))
 
 
 def _bar(done: int, total: int, width: int) -> Table:
@@ -91,10 +91,13 @@ def _average(state: State) -> float:
     return progress.bytes_on_the_wire / progress.seconds if progress and progress.seconds > 0 else 0.0
 
 
-def _table(rows: list[tuple[str, str]], *, narrow: bool) -> Table:
-    table = Table.grid(padding=(0, 1 if narrow else 2))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="ellipsis", no_wrap=True)
+def _table(rows: list[tuple[str, str]], width: int) -> Table:
+    """Names whole, values cut where the terminal ends."""
+    gap = 1 if width < NARROW else 2
+    longest = max(len(name) for name, _ in rows)
+    table = Table.grid(padding=(0, gap))
+    table.add_column(style="dim", no_wrap=True, min_width=longest)
+    table.add_column(overflow="ellipsis", no_wrap=True, max_width=max(1, width - longest - gap))
     for name, value in rows:
         table.add_row(name, value)
     return table

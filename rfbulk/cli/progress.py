@@ -84,16 +84,23 @@ class State:
         return (last - first) / (ended - began) if ended > began else 0.0
 
     @property
+    def bytes_done(self) -> int:
+        """Image bytes that are through, those in flight taken in. In flight are tars, larger than what they hold."""
+        progress = self.progress
+        if progress is None:
+            return 0
+        return min(progress.bytes_planned, progress.bytes_sent + progress.bytes_in_flight)
+
+    @property
     def seconds_left(self) -> float | None:
         """An estimate from this run's average, None while the total is unknown or nothing has been sent."""
         progress = self.progress
         if progress is None or not progress.scan_finished:
             return None
-        done = progress.bytes_sent - progress.bytes_before + progress.bytes_in_flight
-        left = progress.bytes_planned - progress.bytes_sent - progress.bytes_in_flight
+        done = self.bytes_done - progress.bytes_before
         if done <= 0 or progress.seconds <= 0:
             return None
-        return max(0.0, left / (done / progress.seconds))
+        return (progress.bytes_planned - self.bytes_done) * progress.seconds / done
 
 
 def line_of(state: State) -> str:
@@ -106,7 +113,7 @@ def line_of(state: State) -> str:
     more = "" if progress.scan_finished else "+"
     pieces = [
         f"{progress.images_sent:,} of {progress.images_planned:,}{more} images",
-        f"{size(progress.bytes_sent + progress.bytes_in_flight)} of {size(progress.bytes_planned)}{more}",
+        f"{size(state.bytes_done)} of {size(progress.bytes_planned)}{more}",
         f"{progress.shards_sent:,} of {progress.shards_planned:,}{more} shards",
         f"{size(state.rate)}/s",
     ]
