@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import os
-import re
 import socket
 import ssl
 from dataclasses import dataclass
@@ -24,10 +23,6 @@ CONNECTION_ERRORS: Final = (aiohttp.ClientError, OSError, TimeoutError)
 """All that aiohttp lets out where a connection, and not our own code, is at fault."""
 
 
-_TUNNEL_REFUSED: Final = re.compile(r"^Tunnel connection failed: (\d{3})")
-"""How `http.client` words a proxy's refusal; it has no error of its own for it."""
-
-
 class TroubleKind(StrEnum):
     """What kind of trouble it was."""
 
@@ -37,6 +32,18 @@ class TroubleKind(StrEnum):
     BROKEN = "broken"  # the connection ended before the answer did
     STALLED = "stalled"  # nothing moved for too long
     GARBLED = "garbled"  # what came is not HTTP
+
+
+class TunnelRefused(Exception):
+    """A proxy answered that it does not connect us. It never leaves the edge."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+LINE_ERRORS: Final = (OSError, http.client.HTTPException, TunnelRefused)
+"""All that a connection used from a thread lets out where it, and not our own code, is at fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,35 +97,42 @@ def trouble_of(error: BaseException, url: URL) -> Trouble:
         case TimeoutError():
             return Trouble(TroubleKind.STALLED, f"{where} did not answer in time")
         case aiohttp.ClientResponseError():
-            return Trouble(TroubleKind.GARBLED, f"{where} does not speak HTTP", "is the address right?")
+            return _no_http(where)
         case aiohttp.ClientPayloadError():
             return Trouble(TroubleKind.BROKEN, f"the answer of {where} was cut short")
         case _:
             return Trouble(TroubleKind.BROKEN, f"{where} closed the connection{_reason(error)}")
 
 
-def blocking_trouble_of(error: BaseException, url: URL, *, is_connected: bool) -> Trouble:
-    """Tell what an error of a blocking connection means: the same table for `http.client` and the system."""
+def line_trouble_of(error: BaseException, url: URL, *, proxy: URL | None, is_connected: bool) -> Trouble:
+    """Tell what an error of `LINE_ERRORS` means, by the same table. `proxy`: the one that leads to `url`, if any."""
     where = f"{url.host}:{url.port}"
+    dialled = where if proxy is None else f"{where} through the proxy {proxy.host}:{proxy.port}"
     match error:
         case ssl.SSLCertVerificationError():
             return _certificate(error, where)
+        case TunnelRefused():
+            return _proxy(error.status)
         case socket.gaierror():
-            return Trouble(
-                TroubleKind.CONNECT, f"the name of {where} cannot be resolved", "check the address and the line"
-            )
-        case OSError() if (refused := _TUNNEL_REFUSED.search(str(error))) is not None:
-            return _proxy(int(refused[1]))
+            return _no_name(where if proxy is None else f"the proxy {proxy.host}:{proxy.port}")
+        case http.client.HTTPException() if not isinstance(error, http.client.RemoteDisconnected):
+            return _no_http(where if is_connected else dialled)
         case TimeoutError() if is_connected:
             return Trouble(TroubleKind.STALLED, f"nothing moved to or from {where} for too long")
         case TimeoutError():
-            return Trouble(TroubleKind.CONNECT, f"no connection to {where} in time")
+            return Trouble(TroubleKind.CONNECT, f"no connection to {dialled} in time")
         case OSError() if not is_connected:
-            return Trouble(TroubleKind.CONNECT, f"no connection to {where}{_reason(error)}")
-        case http.client.HTTPException() if not isinstance(error, http.client.RemoteDisconnected):
-            return Trouble(TroubleKind.GARBLED, f"{where} does not speak HTTP", "is the address right?")
+            return Trouble(TroubleKind.CONNECT, f"no connection to {dialled}{_reason(error)}")
         case _:
             return Trouble(TroubleKind.BROKEN, f"{where} closed the connection{_reason(error)}")
+
+
+def _no_name(where: str) -> Trouble:
+    return Trouble(TroubleKind.CONNECT, f"the name of {where} cannot be resolved", "check the address and the line")
+
+
+def _no_http(where: str) -> Trouble:
+    return Trouble(TroubleKind.GARBLED, f"{where} does not speak HTTP", "is the address right?")
 
 
 def _certificate(inner: BaseException, where: str) -> Trouble:
@@ -144,7 +158,7 @@ def _no_connection(error: aiohttp.ClientConnectorError, where: str) -> Trouble:
     if isinstance(error, aiohttp.ClientProxyConnectionError):
         where = f"the proxy {error.host}:{error.port}"
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return Trouble(TroubleKind.CONNECT, f"the name of {where} cannot be resolved", "check the address and the line")
+        return _no_name(where)
     return Trouble(TroubleKind.CONNECT, f"no connection to {where}{_reason(error.os_error)}")
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import anyio
 import pytest
 
 from rfbulk.core.failpoints import Failpoint
@@ -37,7 +36,7 @@ ROADS = {
     ),
 }
 ONCE = {Failpoint.CHECKPOINT_OPENED, Failpoint.SCAN_FINISHED, Failpoint.CONFIRM_STARTED, Failpoint.CONFIRMED}
-"""What a run meets only once: there the second death is that of the second run."""
+"""What a run meets only once: there the second run dies too."""
 
 
 NEVER_REACHED = {Failpoint.SHARD_PLANNED: pytest.mark.xfail(strict=True, reason="nothing reaches this failpoint yet")}
@@ -47,11 +46,13 @@ NEVER_REACHED = {Failpoint.SHARD_PLANNED: pytest.mark.xfail(strict=True, reason=
 async def test_killed_at_a_failpoint_and_said_again_each_image_arrives_once(
     failpoint: Failpoint, tmp_path: Path
 ) -> None:
-    second = [str(failpoint)] * 2 if failpoint in ONCE else [f"{failpoint}:2"]
+    rows = [[str(failpoint)] * 2] if failpoint in ONCE else [[str(failpoint)], [f"{failpoint}:2"]]
     road = ROADS.get(failpoint, Road())
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(die_and_resume, tmp_path / "first", road, [str(failpoint)])
-        tasks.start_soon(die_and_resume, tmp_path / "second", road, second)
+
+    async def die(row: int) -> None:
+        await die_and_resume(tmp_path / str(row), road, rows[row])
+
+    await together(die, range(len(rows)))
 
 
 async def die_and_resume(home: Path, road: Road, deaths: list[str]) -> None:

@@ -199,8 +199,8 @@ async def test_a_full_disk_ends_the_upload_with_a_clear_error_and_room_lets_it_g
     tmp_path: Path, images: Path
 ) -> None:
     """The first upload has little room for its checkpoint; the same again finds more."""
-    errors = await fill_disks(tmp_path, images, ["48k", "112k", "192k", "320k"])
-    for room in ("112k", "192k", "320k"):
+    errors = await fill_disks(tmp_path, images, ["48k", "112k", "320k"])
+    for room in ("112k", "320k"):
         assert "the disk is full (make room, then run the same again)" in errors[room]
 
 
@@ -271,7 +271,6 @@ async def one_failed_sync(commands: Commands, images: Path, moment: str) -> None
 
 
 SEAMS: dict[str, Callable[[int], str]] = {
-    "write": lambda moment: f"inject=pwrite64:signal=KILL:when={moment}",
     "sync": lambda moment: f"inject=fdatasync,fsync:signal=KILL:when={moment}",
     "send": lambda moment: f"inject=sendto,sendmsg:signal=KILL:when={moment}",
 }

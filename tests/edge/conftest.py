@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
 import struct
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
+import anyio
 import pytest
 import trustme
 
@@ -54,6 +56,40 @@ class Connection:
         linger_not = struct.pack("ii", 1, 0)
         self.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger_not)
         self.writer.transport.abort()
+
+
+class Proxy:
+    """A proxy that leads every host to one port of loopback, and remembers what it was asked."""
+
+    def __init__(self, target: int = 0, *, refuse_with: str = "") -> None:
+        self.target = target
+        self.refuse_with = refuse_with
+        self.heads: list[str] = []
+
+    async def __call__(self, connection: Connection) -> None:
+        head = await connection.head()
+        self.heads.append(head.decode())
+        if self.refuse_with:
+            await connection.answer(self.refuse_with)
+            return
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.target)
+        if head.startswith(b"CONNECT "):
+            connection.writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        else:
+            writer.write(head)
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._pass_on, connection.reader, writer)
+                await self._pass_on(reader, connection.writer)
+                group.cancel_scope.cancel()
+        finally:
+            writer.transport.abort()
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while chunk := await reader.read(1 << 16):
+                writer.write(chunk)
+                await writer.drain()
 
 
 @dataclass

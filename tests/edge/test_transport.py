@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,9 +10,6 @@ import anyio
 import pytest
 from yarl import URL
 
-from rfbulk.core.model import Grant
-from rfbulk.core.secrets import SignedUrl
-from rfbulk.edge.blobs import put_object
 from rfbulk.edge.transport import USER_AGENT, Exchanged, Transport, TransportOptions, open_transport
 from rfbulk.errors import (
     NotAuthorised,
@@ -23,10 +19,9 @@ from rfbulk.errors import (
     TroublePassing,
     UsageError,
 )
+from tests.edge.conftest import Proxy
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
     from tests.edge.conftest import Authority, Connection, Serve
 
 pytestmark = pytest.mark.anyio
@@ -217,40 +212,6 @@ async def test_an_authority_that_cannot_be_read_is_an_error_before_anything_is_s
 # proxies
 
 
-class Proxy:
-    """A proxy that leads every host to one port of loopback, and remembers what it was asked."""
-
-    def __init__(self, target: int = 0, *, refuse_with: str = "") -> None:
-        self.target = target
-        self.refuse_with = refuse_with
-        self.heads: list[str] = []
-
-    async def __call__(self, connection: Connection) -> None:
-        head = await connection.head()
-        self.heads.append(head.decode())
-        if self.refuse_with:
-            await connection.answer(self.refuse_with)
-            return
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.target)
-        if head.startswith(b"CONNECT "):
-            connection.writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-        else:
-            writer.write(head)
-        try:
-            async with anyio.create_task_group() as group:
-                group.start_soon(self._pass_on, connection.reader, writer)
-                await self._pass_on(reader, connection.writer)
-                group.cancel_scope.cancel()
-        finally:
-            writer.transport.abort()
-
-    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            while chunk := await reader.read(1 << 16):
-                writer.write(chunk)
-                await writer.drain()
-
-
 async def test_https_goes_through_a_tunnel_and_stays_verified(serve: Serve, authority: Authority) -> None:
     proxy = Proxy()
     async with serve(answering, authority.context("store.example")) as server, serve(proxy) as gate:
@@ -274,28 +235,6 @@ async def test_plain_http_is_forwarded(serve: Serve) -> None:
         async with open_transport(TransportOptions(allow_http=True, environment=environment)) as transport:
             assert (await get(transport, 80, host="store.example")).status == 200
     assert proxy.heads[0].startswith("GET http://store.example/a%2Fb?api_key=")
-
-
-async def test_an_object_goes_through_a_tunnel(serve: Serve, authority: Authority) -> None:
-    proxy = Proxy()
-    body = bytes(range(256)) * 4096
-    seen: list[tuple[bytes, bytes]] = []
-
-    async def store(connection: Connection) -> None:
-        seen.append(await connection.request())
-        await connection.answer("200 OK")
-
-    async def chunks() -> AsyncGenerator[bytes, None]:
-        yield body
-
-    async with serve(store, authority.context("store.example")) as server, serve(proxy) as gate:
-        proxy.target = server.port
-        environment = {"https_proxy": f"http://user:{CANARY}@127.0.0.1:{gate.port}"}
-        async with open_transport(TransportOptions(ca_file=authority.ca_file, environment=environment)) as transport:
-            grant = Grant(SignedUrl("https://store.example/o?sig=x"), {"x-a": "b"}, None, None, once_only=False)
-            await put_object(transport, grant, length=len(body), chunks=chunks(), stall_seconds=5)
-    assert seen[0][1] == body
-    assert seen[0][0].decode().split("\r\n")[1:-2] == ["Host: store.example", "x-a: b", f"Content-Length: {len(body)}"]
 
 
 @pytest.mark.parametrize(
