@@ -66,7 +66,7 @@ def _create(path: Path, facts: Mapping[str, str]) -> None:
     remove_files(path)  # a log without its file must not be read into the new one
     os.close(os.open(new, os.O_RDWR | os.O_CREAT, 0o600))
     with closing(sqlite3.connect(new, isolation_level=None)) as connection:
-        _set_up(connection)
+        connection.execute("PRAGMA synchronous = FULL")  # no log yet: the file must be whole without one
         connection.execute("BEGIN IMMEDIATE")
         for statement in schema.TABLES.split(";"):
             if statement.strip():
@@ -75,6 +75,17 @@ def _create(path: Path, facts: Mapping[str, str]) -> None:
         connection.execute(f"PRAGMA user_version = {schema.VERSION}")
         connection.execute("COMMIT")
     new.replace(path)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the file's name as durable as its content. Windows has no way to ask for that, and no need."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _set_up(connection: sqlite3.Connection) -> None:

@@ -142,7 +142,7 @@ def translated(error: BaseException) -> RfbulkError:
     if isinstance(error, RfbulkError):
         return error
     code = getattr(error, "sqlite_errorcode", None)
-    if code == sqlite3.SQLITE_FULL or getattr(error, "errno", None) == 28:
+    if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE) or getattr(error, "errno", None) == 28:
         return NoRoom("write", "the checkpoint", cause="the disk is full", advice="make room, then run the same again")
     if code is not None and code & 0xFF == sqlite3.SQLITE_IOERR:
         cause = "the disk failed to read or write it"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
+from rfbulk.core.failpoints import Failpoint
 from rfbulk.core.model import Entry, Refusal, RefusalReason
 
 if TYPE_CHECKING:
@@ -94,4 +95,5 @@ def _record(plan: ScanPlan, shards: list[tuple[tuple[Entry, ...], int]]) -> None
         plan.tally.images_planned += len(entries)
         plan.tally.bytes_planned += sum(entry.size for entry in entries)
         plan.tally.shards_planned += 1
+        plan.ports.reach(Failpoint.SHARD_PLANNED)
     plan.on_planned()

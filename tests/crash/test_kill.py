@@ -204,7 +204,6 @@ async def test_a_full_disk_ends_the_upload_with_a_clear_error_and_room_lets_it_g
         assert "the disk is full (make room, then run the same again)" in errors[room]
 
 
-@pytest.mark.xfail(strict=True, reason="the new checkpoint takes its place without its log, and is empty")
 async def test_a_disk_that_fills_while_the_checkpoint_is_made_leaves_no_damaged_one(
     tmp_path: Path, images: Path
 ) -> None:
