@@ -157,7 +157,7 @@ class Confirmer:
         return WaitTimeout(
             "confirm",
             f"batch {self.listings.batch_id}",
-            cause=f"after {self.wait_seconds:g} s the service counts {counted}, {_pending(rows)} pending shards",
+            cause=f"after {self.wait_seconds:g} s the service counts {counted}, {_pending(rows)} shards are pending",
             advice="all is stored: run the same again to go on waiting",
         )
 

@@ -90,6 +90,6 @@ def _timed_out(batch: BatchId, state: BatchState, expect: int | None, seconds: f
     return WaitTimeout(
         "wait for",
         f"batch {batch}",
-        cause=f"after {seconds:g} s it counts {state.count}{wanted} files and {pending} pending shards",
+        cause=f"after {seconds:g} s it counts {state.count}{wanted} files and {pending} shards are pending",
         advice="run the same again to go on waiting",
     )
