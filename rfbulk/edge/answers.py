@@ -80,6 +80,7 @@ def read_answer(response: http.client.HTTPResponse, url: URL, bytes_sent: int) -
         content = response.read(MAX_STORE_ERROR_BYTES + 1)
     except (OSError, http.client.HTTPException):
         content = b""
+        response.will_close = True  # where the next answer begins, nobody knows
     if response.length or not response.isclosed():
         response.will_close = True  # more is to come than anybody reads
     headers = response.headers

@@ -192,8 +192,9 @@ class Line:
             sent = self._send_some(view)
             if sent is None:
                 return False
-            view = view[sent:]
-            on_sent(sent)
+            if sent:
+                view = view[sent:]
+                on_sent(sent)
             if view and self._hears(self._wait(select.POLLIN | select.POLLOUT)):
                 return False
         return True

@@ -165,7 +165,7 @@ def _no_connection(error: aiohttp.ClientConnectorError, where: str) -> Trouble:
 def _reason(error: BaseException) -> str:
     """Give the system's or TLS's own wording; that of aiohttp may hold a URL."""
     if isinstance(error, ssl.SSLError):
-        return f": {error.reason or 'TLS failed'}"
+        return f": {getattr(error, 'reason', None) or 'TLS failed'}"  # OpenSSL alone gives reasons
     if isinstance(error, OSError) and error.errno:
         return f": {os.strerror(error.errno)}"
     return ""

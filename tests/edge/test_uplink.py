@@ -80,6 +80,14 @@ async def stored(connection: Connection) -> None:
         await connection.answer("200 OK", b"", 'ETag: "abc"')
 
 
+async def trickled(connection: Connection) -> None:
+    """Say a letter now and then, until nobody hears."""
+    with contextlib.suppress(RuntimeError):  # uvloop says so of a connection that has ended
+        while not connection.writer.is_closing():
+            await asyncio.sleep(0.01)
+            connection.writer.write(b"x")
+
+
 def trusting(authority: Authority) -> TransportOptions:
     return TransportOptions(connect_seconds=5.0, ca_file=authority.ca_file, environment={})
 
@@ -598,10 +606,7 @@ async def test_a_server_that_does_not_finish_its_answer_is_left(serve: Serve, gr
     async def store(connection: Connection) -> None:
         await connection.request()
         connection.writer.write(trickle)
-        while True:
-            await asyncio.sleep(0.01)
-            if trickle:
-                connection.writer.write(b"x")
+        await (trickled(connection) if trickle else connection.reader.read())
 
     async with serve(store) as server, open_uplink() as uplink:
         with pytest.raises(PutBroken) as broken:
@@ -616,11 +621,7 @@ async def test_a_status_counts_though_the_rest_of_the_answer_never_comes(
     async def store(connection: Connection) -> None:
         await connection.request()
         connection.writer.write(b'HTTP/1.1 200 OK\r\nETag: "e"\r\nContent-Length: 100000\r\n\r\nabc')
-        while trickle and not connection.writer.is_closing():
-            await asyncio.sleep(0.01)
-            with contextlib.suppress(RuntimeError):  # uvloop says so of a connection that ended meanwhile
-                connection.writer.write(b"x")
-        await connection.reader.read()
+        await (trickled(connection) if trickle else connection.reader.read())
 
     async with serve(store) as server, open_uplink() as uplink:
         answer = await put(uplink, grant(server.port), 3, given(b"abc"), stall_seconds=0.1)
