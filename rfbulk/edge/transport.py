@@ -38,14 +38,12 @@ class TransportOptions:
     """How to reach the outside.
 
     `connect_seconds` limits the making of a connection, TLS included. `answer_seconds` limits a whole exchange with
-    the API. `stall_seconds` ends a connection on which nothing moved for so long. `ca_file` adds a certificate
-    authority. `allow_http` permits plain HTTP beyond loopback. `max_connections` bounds the calls of the API at once;
-    uploads have connections of their own. `environment` names proxies and SSL_CERT_FILE (None: the process's).
+    the API. `ca_file` adds a certificate authority. `allow_http` permits plain HTTP beyond loopback. `max_connections`
+    bounds the calls of the API at once; uploads have connections of their own. `environment` names proxies and SSL_CERT_FILE (None: the process's).
     """
 
     connect_seconds: float = 30.0
     answer_seconds: float = 60.0
-    stall_seconds: float = 60.0
     ca_file: Path | None = None
     allow_http: bool = False
     max_connections: int = 160
