@@ -24,7 +24,6 @@ import platformdirs
 
 from rfbulk.core.failpoints import Failpoint
 from rfbulk.core.limits import batch_id as checked_batch_id
-from rfbulk.core.paging import PageGuard
 from rfbulk.core.secrets import ApiKey
 from rfbulk.core.selection import Selection
 from rfbulk.edge.api import ServiceApi
@@ -36,6 +35,7 @@ from rfbulk.edge.source import FileSource, needs_clash_check, open_source, refus
 from rfbulk.edge.transport import TransportOptions, open_transport
 from rfbulk.errors import RfbulkError, UsageError
 from rfbulk.events import Event, OnEvent, ignore
+from rfbulk.pipeline.paging import walk_pages
 from rfbulk.pipeline.ports import Ports
 from rfbulk.pipeline.retrying import persist
 from rfbulk.pipeline.upload import UploadRequest, upload
@@ -93,7 +93,6 @@ class Client:
         settings = self._settings
         options = TransportOptions(
             connect_seconds=settings.connect_seconds,
-            stall_seconds=settings.stall_seconds,
             ca_file=settings.ca_file,
             allow_http=settings.allow_http,
         )
@@ -273,14 +272,11 @@ class Client:
         page_at: Callable[[str | None], Awaitable[Page[T]]],
         take: Callable[[T], None],
     ) -> None:
-        guard, token = PageGuard(operation, subject), None
-        while True:
-            page = await self._persist(partial(page_at, token))
-            for item in page.items:
+        async def take_all(items: Sequence[T]) -> None:
+            for item in items:
                 take(item)
-            if page.next_token is None:
-                return
-            token = guard.take(page.next_token, items=len(page.items))
+
+        await walk_pages(operation, subject, lambda token: self._persist(partial(page_at, token)), take_all)
 
     async def _persist(self, call: Callable[[], Awaitable[T]]) -> T:
         return await persist(call, policy=self._settings.retry, clock=self._clock, tell=ignore)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from rfbulk.core.confirming import RowKind, Rows, row_kind
-from rfbulk.core.paging import PageGuard
+from rfbulk.pipeline.paging import walk_pages
 from rfbulk.pipeline.retrying import persist
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from rfbulk.core.model import BatchId
     from rfbulk.core.retry import RetryPolicy
-    from rfbulk.core.wire import BatchMetadata, Page, RemoteFile, ShardStatus
+    from rfbulk.core.wire import BatchMetadata, RemoteFile, ShardStatus
     from rfbulk.pipeline.ports import Ports
 
 T = TypeVar("T")
@@ -73,29 +73,20 @@ class Listings:
         async def take(page: Sequence[RemoteFile]) -> None:
             await self.ports.checkpoint.mark_listed([file.file_name for file in page])
 
-        await self._walk(
+        await walk_pages(
             "list files of",
-            lambda token: self.ports.service.files_page(self.batch_id, None, token),
+            self.batch_id,
+            lambda token: self._persist(lambda: self.ports.service.files_page(self.batch_id, None, token)),
             take,
         )
 
     async def _walk_shards(self, take: Callable[[Sequence[ShardStatus]], Awaitable[None]]) -> None:
-        await self._walk("list shards of", lambda token: self.ports.service.shards_page(self.batch_id, token), take)
-
-    async def _walk(
-        self,
-        operation: str,
-        page_at: Callable[[str | None], Awaitable[Page[T]]],
-        take: Callable[[Sequence[T]], Awaitable[None]],
-    ) -> None:
-        guard, token = PageGuard(operation, self.batch_id), None
-        while True:
-            here = token
-            page = await self._persist(lambda here=here: page_at(here))  # type: ignore[misc]  # bound at once
-            await take(page.items)
-            if page.next_token is None:
-                return
-            token = guard.take(page.next_token, items=len(page.items))
+        await walk_pages(
+            "list shards of",
+            self.batch_id,
+            lambda token: self._persist(lambda: self.ports.service.shards_page(self.batch_id, token)),
+            take,
+        )
 
     async def _persist(self, call: Callable[[], Awaitable[T]]) -> T:
         return await persist(call, policy=self.policy, clock=self.ports.clock, tell=self.ports.tell)

@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from rfbulk.core.confirming import FIRST_WAIT, RowKind, next_wait, row_kind
-from rfbulk.core.paging import PageGuard
 from rfbulk.errors import WaitTimeout
 from rfbulk.events import ConfirmProgress
+from rfbulk.pipeline.paging import walk_pages
 from rfbulk.pipeline.retrying import persist
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rfbulk.core.model import BatchId
     from rfbulk.core.retry import RetryPolicy
+    from rfbulk.core.wire import Page, ShardStatus
     from rfbulk.events import OnEvent
     from rfbulk.pipeline.ports import Clock, Service
 
@@ -71,17 +74,19 @@ async def watch_batch(
 async def _look(service: Service, batch: BatchId, clock: Clock, policy: RetryPolicy, tell: OnEvent) -> BatchState:
     count = await persist(partial(service.count, batch), policy=policy, clock=clock, tell=tell)
     state = BatchState(count or 0)
-    guard, token = PageGuard("list shards of", batch), None
-    while True:
-        page = await persist(partial(service.shards_page, batch, token), policy=policy, clock=clock, tell=tell)
-        for row in page.items:
+
+    async def take(rows: Sequence[ShardStatus]) -> None:
+        for row in rows:
             kind = row_kind(row.status_type)
             state.shards[kind] = state.shards.get(kind, 0) + 1
             if kind is RowKind.ERROR and len(state.failed) < MAX_FAILED_NAMED:
                 state.failed.append((row.shard_id, row.metadata or row.status_name))
-        if page.next_token is None:
-            return state
-        token = guard.take(page.next_token, items=len(page.items))
+
+    async def page_at(token: str | None) -> Page[ShardStatus]:
+        return await persist(partial(service.shards_page, batch, token), policy=policy, clock=clock, tell=tell)
+
+    await walk_pages("list shards of", batch, page_at, take)
+    return state
 
 
 def _timed_out(batch: BatchId, state: BatchState, expect: int | None, seconds: float) -> WaitTimeout:
