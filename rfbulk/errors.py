@@ -11,8 +11,9 @@
     ├── ServiceRefused          a final refusal of the service                                       exit 1
     ├── ProtocolError           an answer outside the documented shape                               exit 1
     ├── TransferFailed          the transfer cannot go on; its report is attached                    exit 1
-    ├── IngestFailed            the service reports a failed ingest                                  exit 6
     └── WaitTimeout             what was waited for did not come in time                             exit 7
+
+A failed ingest of the service is no error but a finding: `UploadReport.ingest_failed` (exit 6).
 
 Each says which operation failed, on which thing, why, and what to do next.
 No text in this tree ever holds an api key or a signed URL.
@@ -109,10 +110,6 @@ class ProtocolError(RfbulkError):
 
 class TransferFailed(RfbulkError):
     """A transfer cannot go on. `report` tells what was done; saying the same again resumes."""
-
-
-class IngestFailed(TransferFailed):
-    """Everything was sent, but the service reports that it could not take all of it in."""
 
 
 class WaitTimeout(TransferFailed):

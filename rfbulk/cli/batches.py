@@ -14,6 +14,7 @@ from rfbulk.cli.options import CONTEXT, DURATION, ExitCode, global_options, glob
 from rfbulk.cli.printing import number, plain, print_json, print_table
 from rfbulk.cli.progress import progress_printer
 from rfbulk.cli.running import Session, run
+from rfbulk.client import Client
 from rfbulk.core.confirming import row_kind
 from rfbulk.core.wire import BatchMetadata, RemoteFile, ShardStatus
 from rfbulk.errors import UsageError
@@ -70,9 +71,7 @@ def show(context: click.Context, batch_id: str) -> int:
 async def _show(session: Session, *, batch_id: str) -> int:
     kinds: Counter[str] = Counter()
     async with session.client() as client:
-        batch = await client.batch(batch_id)
-        if batch is None:
-            raise _unknown(batch_id)
+        batch = await _known_batch(client, batch_id)
         parts = await client.parts(batch_id) if batch.batch_type == "multipart-batch" else []
         count = None if parts else await client.count(batch_id)
         counts = [(part, await client.count(batch_id, part=part.part_name)) for part in parts]
@@ -126,8 +125,7 @@ async def _files(session: Session, *, batch_id: str, part: str | None, urls: boo
             click.echo(plain(file.file_name))
 
     async with session.client() as client:
-        if await client.batch(batch_id) is None:
-            raise _unknown(batch_id)
+        await _known_batch(client, batch_id)
         await client.each_file(batch_id, take, part=part)
     return ExitCode.DONE
 
@@ -156,8 +154,7 @@ async def _shards(session: Session, *, batch_id: str) -> int:
             rows.append(about)
 
     async with session.client() as client:
-        if await client.batch(batch_id) is None:
-            raise _unknown(batch_id)
+        await _known_batch(client, batch_id)
         await client.each_shard(batch_id, take)
     if not session.options.json:
         print_table(["shard", "status", "name", "objects", "more"], rows)
@@ -194,7 +191,10 @@ async def _wait(session: Session, *, batch_id: str, expect: int | None, timeout:
     return ExitCode.SERVICE_FAILED if state.failed else ExitCode.DONE
 
 
-def _unknown(batch_id: str) -> UsageError:
-    return UsageError(
-        "find", f"batch {batch_id}", cause="the service does not know it", advice="`rfbulk batch list` shows all"
-    )
+async def _known_batch(client: Client, batch_id: str) -> BatchMetadata:
+    batch = await client.batch(batch_id)
+    if batch is None:
+        raise UsageError(
+            "find", f"batch {batch_id}", cause="the service does not know it", advice="`rfbulk batch list` shows all"
+        )
+    return batch

@@ -141,7 +141,7 @@ _SHARED: list[tuple[tuple[str, ...], dict[str, Any]]] = [
     ),
     (("--json",), {"is_flag": True, "help": "Print each result as a line of JSON."}),
     (("--quiet", "-q"), {"is_flag": True, "help": "No progress; errors only."}),
-    (("--verbose", "-v"), {"count": True, "help": "Tell every retry; twice: the library's log too."}),
+    (("--verbose", "-v"), {"count": True, "help": "Tell every retry; twice: what the libraries below log, too."}),
     (
         ("--log-file",),
         {"type": click.Path(path_type=Path), "metavar": "FILE", "help": "Write all events as JSON lines."},

@@ -33,7 +33,6 @@ EXIT_CODES: list[tuple[type[errors.RfbulkError], ExitCode]] = [
     (errors.NotAuthorised, ExitCode.NOT_AUTHORISED),
     (errors.TroublePassing, ExitCode.AGAIN),
     (errors.CheckpointBusy, ExitCode.AGAIN),
-    (errors.IngestFailed, ExitCode.SERVICE_FAILED),
     (errors.WaitTimeout, ExitCode.TIMED_OUT),
 ]
 

@@ -66,7 +66,6 @@ class UploadReport(msgspec.Struct, kw_only=True):
     wall_seconds: float = 0.0
     failures: list[Failure] = []
     skipped_examples: list[str] = []
-    warnings: list[str] = []
     checkpoint: str = ""
 
     @property
