@@ -39,7 +39,7 @@ LIBRARIES = {
     "msgspec": {"client", "pipeline", "core", "edge", "senders", "emulator", "cli"},
     "multidict": {"edge", "emulator"},
     "orjson": {"core.wire", "edge", "emulator", "cli"},
-    "platformdirs": {"client", "cli"},
+    "platformdirs": {"client.context", "cli"},
     "rich": {"cli"},
     "sqlite3": {"edge", "emulator"},
     "uvloop": {"cli"},

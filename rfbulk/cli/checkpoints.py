@@ -11,7 +11,7 @@ import click
 from rfbulk.cli.options import CONTEXT, ExitCode, Globals, global_options, globals_of
 from rfbulk.cli.printing import number, plain, print_json, print_table, size
 from rfbulk.cli.running import exit_code_of, settings_of
-from rfbulk.client import uploads_dir
+from rfbulk.client.context import uploads_dir
 from rfbulk.edge.checkpoint import summaries
 from rfbulk.edge.checkpoint_file import remove_files
 from rfbulk.edge.locks import FileLock

@@ -1,0 +1,190 @@
+"""The library's front door: one client for one service, as an async context manager.
+
+    async with rfbulk.Client(api_key="…") as client:
+        report = await client.upload_images("photos", batch_id="spring")
+
+It has no effect on its host: no logging set-up, no signal handlers, no event-loop policy. Every task, thread, socket
+and file is gone when a call returns or is cancelled. It works under asyncio's own loop and under uvloop.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, TypeVar
+
+from rfbulk.client.context import Context, Reach, uploads_dir
+from rfbulk.client.uploading import StrPath, upload_images
+from rfbulk.core.limits import batch_id as checked_batch_id
+from rfbulk.core.secrets import ApiKey
+from rfbulk.edge.api import ServiceApi
+from rfbulk.edge.clock import SystemClock
+from rfbulk.edge.transport import TransportOptions, open_transport
+from rfbulk.errors import UsageError
+from rfbulk.events import OnEvent, ignore
+from rfbulk.pipeline.paging import walk_pages
+from rfbulk.pipeline.watching import BatchState, watch_batch
+from rfbulk.settings import Settings, UploadOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    import anyio
+
+    from rfbulk.core.failpoints import Failpoint
+    from rfbulk.core.report import UploadReport
+    from rfbulk.core.wire import BatchMetadata, BatchPart, Page, RemoteFile, ShardStatus
+
+T = TypeVar("T")
+
+
+def _pass_by(_failpoint: Failpoint) -> None:
+    """Go on: what a failpoint does unless a test asked for more."""
+
+
+class Client:
+    """Speaks to one service with one api key. Use as `async with`; calls may overlap.
+
+    `api_key` defaults to `ROBOFLOW_API_KEY`. `settings` hold the rest, with `api_url` and `workspace` as shortcuts.
+
+    Raises:
+        UsageError: there is no api key.
+    """
+
+    def __init__(
+        self,
+        api_key: str | ApiKey | None = None,
+        *,
+        api_url: str | None = None,
+        workspace: str | None = None,
+        settings: Settings | None = None,
+        reach: Reach = _pass_by,
+    ) -> None:
+        key = api_key if api_key is not None else os.environ.get("ROBOFLOW_API_KEY", "")
+        self._api_key = key if isinstance(key, ApiKey) else ApiKey(key)
+        self._settings = settings or Settings.from_environment()
+        self._api_url = api_url or self._settings.api_url
+        self._workspace = workspace or self._settings.workspace
+        self._reach = reach
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Client:
+        """Open the connections' pool. Nothing is sent yet."""
+        if not self._api_key.reveal():
+            raise UsageError("start", cause="there is no api key", advice="set ROBOFLOW_API_KEY")
+        settings = self._settings
+        options = TransportOptions(
+            connect_seconds=settings.connect_seconds,
+            ca_file=settings.ca_file,
+            allow_http=settings.allow_http,
+        )
+        transport = await self._stack.enter_async_context(open_transport(options))
+        api = ServiceApi(transport, self._api_url, self._api_key, self._workspace)
+        api_url = self._api_url.rstrip("/")
+        self._context = Context(settings, api_url, api, transport, SystemClock(), self._reach)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close all connections."""
+        await self._stack.aclose()
+
+    @property
+    def state_dir(self) -> Path:
+        """Where checkpoints of uploads are kept."""
+        return uploads_dir(self._settings)
+
+    async def workspace(self) -> str:
+        """Return the workspace of the api key."""
+        return await self._context.persist(self._context.api.workspace)
+
+    # uploads
+
+    async def upload_images(
+        self,
+        source: StrPath | Sequence[StrPath],
+        batch_id: str,
+        *,
+        options: UploadOptions | None = None,
+        on_event: OnEvent = ignore,
+        stop: anyio.Event | None = None,
+    ) -> UploadReport:
+        """Upload the images of a folder (or several, or files) into a batch, each exactly once.
+
+        The same call again resumes: what is there already is not sent again, new files are added. Cancelling loses
+        nothing. Setting `stop` ends it gently: shards in flight get `options.grace_seconds`.
+
+        Returns the report; partial failures are in it (`has_failures`), by name.
+
+        Raises:
+            UsageError, SourceError: nothing was sent.
+            NotAuthorised, ServiceRefused, ProtocolError: the service will not have it.
+            TroublePassing: the service or the line did not work for the whole retry budget.
+            CheckpointBusy, CheckpointDamaged, NoRoom: the checkpoint cannot be used.
+            TransferFailed, WaitTimeout: as they say; `report` is attached.
+        """
+        return await upload_images(self._context, source, batch_id, options=options, on_event=on_event, stop=stop)
+
+    # batches
+
+    async def batch(self, batch_id: str) -> BatchMetadata | None:
+        """Describe a batch, None if the service does not know it."""
+        batch = checked_batch_id(batch_id)
+        return await self._context.persist(lambda: self._context.api.batch(batch))
+
+    async def count(self, batch_id: str, *, part: str | None = None) -> int | None:
+        """Count the files that a batch (or one of its parts) holds, None if the service does not know it."""
+        batch = checked_batch_id(batch_id)
+        return await self._context.persist(lambda: self._context.api.count(batch, part))
+
+    async def parts(self, batch_id: str) -> Sequence[BatchPart]:
+        """List the parts of a multipart batch."""
+        batch = checked_batch_id(batch_id)
+        return await self._context.persist(lambda: self._context.api.parts(batch))
+
+    async def each_batch(self, take: Callable[[BatchMetadata], None]) -> None:
+        """Call `take` with every batch of the workspace, page by page."""
+        await self._each("list", "batches", self._context.api.batches_page, take)
+
+    async def each_shard(self, batch_id: str, take: Callable[[ShardStatus], None]) -> None:
+        """Call `take` with the status of every shard of a batch, page by page."""
+        batch = checked_batch_id(batch_id)
+        await self._each("list shards of", batch, lambda token: self._context.api.shards_page(batch, token), take)
+
+    async def each_file(self, batch_id: str, take: Callable[[RemoteFile], None], *, part: str | None = None) -> None:
+        """Call `take` with every file of a batch (or one of its parts), page by page."""
+        batch = checked_batch_id(batch_id)
+        await self._each("list files of", batch, lambda token: self._context.api.files_page(batch, part, token), take)
+
+    async def wait_for_batch(
+        self, batch_id: str, *, expect: int | None = None, seconds: float = 7200.0, on_event: OnEvent = ignore
+    ) -> BatchState:
+        """Wait until a batch is ready: `expect` files counted (or a count that stands still), no shard pending.
+
+        Raises:
+            WaitTimeout: it was not ready in time.
+        """
+        batch = checked_batch_id(batch_id)
+        await self.workspace()
+        context = self._context
+        return await watch_batch(
+            context.api, batch, context.clock, context.settings.retry, expect=expect, seconds=seconds, tell=on_event
+        )
+
+    async def _each(
+        self,
+        operation: str,
+        subject: str,
+        page_at: Callable[[str | None], Awaitable[Page[T]]],
+        take: Callable[[T], None],
+    ) -> None:
+        async def take_all(items: Sequence[T]) -> None:
+            for item in items:
+                take(item)
+
+        await walk_pages(operation, subject, lambda token: self._context.persist(partial(page_at, token)), take_all)

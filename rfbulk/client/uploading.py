@@ -1,0 +1,171 @@
+"""The upload of images: source, checkpoint and sender joined to the pipeline."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, closing, contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
+
+import anyio
+import anyio.to_thread
+import msgspec
+
+from rfbulk.client.context import Context, uploads_dir
+from rfbulk.core.limits import batch_id as checked_batch_id
+from rfbulk.core.selection import Selection
+from rfbulk.edge.checkpoint import Checkpoint, Identity, open_checkpoint
+from rfbulk.edge.clock import RateLimit
+from rfbulk.edge.known import KnownEntries
+from rfbulk.edge.reportfile import NamedFiles, write_report_file
+from rfbulk.edge.source import FileSource, needs_clash_check, open_source, refuse_clashes, renamed, resolved
+from rfbulk.errors import RfbulkError, UsageError
+from rfbulk.events import Event, OnEvent
+from rfbulk.pipeline.ports import Ports
+from rfbulk.pipeline.upload import UploadRequest, upload
+from rfbulk.senders.inline import open_inline_sender
+from rfbulk.settings import CHUNK_BYTES, UploadOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rfbulk.core.report import UploadReport
+
+StrPath: TypeAlias = str | os.PathLike[str]
+MIN_CHUNK_BYTES = 16 << 10
+
+
+async def upload_images(
+    context: Context,
+    source: StrPath | Sequence[StrPath],
+    batch_id: str,
+    *,
+    options: UploadOptions | None,
+    on_event: OnEvent,
+    stop: anyio.Event | None,
+) -> UploadReport:
+    """As `Client.upload_images` promises."""
+    options = options or UploadOptions()
+    batch = checked_batch_id(batch_id)
+    paths = [source] if isinstance(source, str | os.PathLike) else list(source)
+    selection = Selection(options.include, options.exclude, options.recursive)
+    opened = await anyio.to_thread.run_sync(open_source, paths, selection, options.names)
+    if needs_clash_check(options.names, opened):
+        await anyio.to_thread.run_sync(refuse_clashes, opened)
+    workspace = await context.persist(context.api.workspace)
+    identity = Identity(context.api_url, workspace, batch, resolved(paths))
+    async with _checkpoint(context, identity, restart=options.restart) as checkpoint:
+        await _check_same_naming(checkpoint, options)
+        request = UploadRequest(
+            batch=batch,
+            options=options,
+            policy=context.settings.retry,
+            trailer=await _trailer(checkpoint, options, identity),
+            rename=renamed if options.on_changed == "send" else None,
+            stop=stop or anyio.Event(),
+        )
+        with closing(NamedFiles()) as named:
+            told = _both(named.take, on_event) if options.report_file is not None else on_event
+            try:
+                report = await _upload(context, request, opened, checkpoint, told)
+            except RfbulkError as error:
+                if error.report is not None:
+                    await _finish(error.report, workspace, checkpoint, options, opened, named)
+                raise
+            await _finish(report, workspace, checkpoint, options, opened, named)
+        return report
+
+
+async def _upload(
+    context: Context, request: UploadRequest, source: FileSource, checkpoint: Checkpoint, on_event: OnEvent
+) -> UploadReport:
+    options = request.options
+    rate = options.limit_rate
+    chunk_bytes = CHUNK_BYTES if rate is None else max(MIN_CHUNK_BYTES, min(CHUNK_BYTES, rate // 4))
+    async with open_inline_sender(
+        context.transport,
+        chunk_bytes=chunk_bytes,
+        stall_seconds=context.settings.stall_seconds,
+        rate=RateLimit(rate),
+        most_at_once=options.concurrency or options.most_shards_at_once,
+    ) as sender:
+        ports = Ports(
+            service=context.api,
+            sender=sender,
+            source=source,
+            checkpoint=checkpoint,
+            known=partial(_known, checkpoint),
+            clock=context.clock,
+            tell=on_event,
+            reach=context.reach,
+        )
+        return await upload(ports, request)
+
+
+@asynccontextmanager
+async def _checkpoint(context: Context, identity: Identity, *, restart: bool) -> AsyncIterator[Checkpoint]:
+    """Opening and closing block on the disk, so they happen in a thread."""
+    manager = open_checkpoint(uploads_dir(context.settings), identity, restart=restart)
+    checkpoint = await anyio.to_thread.run_sync(manager.__enter__)
+    try:
+        yield checkpoint
+    finally:
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(manager.__exit__, None, None, None)
+
+
+async def _finish(
+    report: UploadReport,
+    workspace: str,
+    checkpoint: Checkpoint,
+    options: UploadOptions,
+    source: FileSource,
+    named: NamedFiles,
+) -> None:
+    report.workspace = workspace
+    report.checkpoint = checkpoint.path.stem
+    if options.report_file is not None:
+        await write_report_file(options.report_file, checkpoint, source.roots, report, named)
+
+
+def _both(first: OnEvent, second: OnEvent) -> OnEvent:
+    def tell(event: Event) -> None:
+        first(event)
+        second(event)
+
+    return tell
+
+
+@contextmanager
+def _known(checkpoint: Checkpoint) -> Iterator[KnownEntries]:
+    with closing(KnownEntries(checkpoint.read())) as known:
+        yield known
+
+
+async def _check_same_naming(checkpoint: Checkpoint, options: UploadOptions) -> None:
+    """A file's name must be the same on every run, or it would arrive twice under two names."""
+    recorded = await checkpoint.fact("names")
+    if recorded is None:
+        await checkpoint.record_fact("names", options.names)
+    elif recorded != options.names:
+        raise UsageError(
+            "resume",
+            "the upload",
+            cause=f"it was begun with --names {recorded}",
+            advice=f"use --names {recorded}, or --restart into another batch",
+        )
+
+
+async def _trailer(checkpoint: Checkpoint, options: UploadOptions, identity: Identity) -> bytes:
+    """Return the content of each shard's notification member: the same on every run, since it is part of the bytes."""
+    recorded = await checkpoint.fact("trailer")
+    if recorded is not None:
+        return recorded.encode()
+    trailer = ""
+    if options.notifications_url is not None:
+        ingest = options.ingest_id or identity.id
+        values = {"ingestId": ingest, "notificationsURL": options.notifications_url}
+        trailer = msgspec.json.encode(values).decode()
+    await checkpoint.record_fact("trailer", trailer)
+    return trailer.encode()
