@@ -1,35 +1,20 @@
-"""The service's API: one method per call, one attempt per method, its answers as records or our own errors.
-
-The api key goes into the query of a request and nowhere else.
-"""
+"""The Data Staging API: one method per call, one attempt per method, its answers as records or our own errors."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, TypeVar
-from urllib.parse import quote, urlencode
-
-from yarl import URL
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 from rfbulk.core import wire
-from rfbulk.core.grants import UrlFault, check_url
-from rfbulk.core.redaction import excerpt, spellings
-from rfbulk.core.retry import is_passing_status, parse_http_date, parse_retry_after
-from rfbulk.core.secrets import ApiKey
-from rfbulk.errors import NotAuthorised, ProtocolError, RfbulkError, ServiceRefused, TroublePassing, UsageError
+from rfbulk.edge.calling import DATA_STAGING, MAX_LISTING_BYTES, Call, Caller, page_query
 
 if TYPE_CHECKING:
     from rfbulk.core.model import BatchId, Grant
-    from rfbulk.edge.transport import Exchanged, Transport
+    from rfbulk.core.secrets import ApiKey
+    from rfbulk.edge.transport import Transport
 
 T = TypeVar("T")
-
-_DATA_STAGING: Final = ("data-staging", "v1", "external")
-MAX_LISTING_BYTES: Final = 64 << 20
-MAX_ANSWER_BYTES: Final = 1 << 20
 
 
 class ServiceApi:
@@ -52,51 +37,47 @@ class ServiceApi:
         *,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._transport = transport
-        self._base = _checked_base(base_url, allow_http=transport.options.allow_http)
-        self._key = api_key
-        self._workspace = workspace
-        self._now = now
-        self.server_offset = 0.0
+        self.caller = Caller(transport, base_url, api_key, workspace, now=now)
+
+    @property
+    def server_offset(self) -> float:
         """How far the server's clock was ahead of ours at its last answer, in seconds."""
+        return self.caller.server_offset
 
     def server_now(self) -> float:
         """Return the seconds since the epoch by the server's clock, by ours until it has answered once."""
-        return self._now() + self.server_offset
+        return self.caller.server_now()
 
     async def workspace(self) -> str:
         """Return the workspace of the key, looked up once."""
-        if self._workspace is None:
-            call = _Call("look up", "the workspace of the api key", ())
-            self._workspace = await self._answer(call, wire.parse_workspace)
-        return self._workspace
+        return await self.caller.workspace()
 
     async def request_shard_grant(self, batch: BatchId, display_name: str) -> Grant:
         """Register a new shard, creating the batch if need be, and return the permission to send it."""
-        call = _Call(
+        call = Call(
             "get a grant for",
             f"batch {batch}",
             ("batches", batch, "bulk-upload", "image-files"),
             {"displayName": display_name},
             method="POST",
         )
-        allow_http = self._transport.options.allow_http
+        allow_http = self.caller.allow_http
         return await self._in_workspace(call, lambda body: wire.parse_grant(body, allow_http=allow_http))
 
     async def batch(self, batch: BatchId) -> wire.BatchMetadata | None:
         """Describe a batch, None if there is none."""
-        return await self._if_there(_Call("show", f"batch {batch}", ("batches", batch)), wire.parse_batch)
+        return await self._if_there(Call("show", f"batch {batch}", ("batches", batch)), wire.parse_batch)
 
     async def count(self, batch: BatchId, part: str | None = None) -> int | None:
         """Count what a batch, or one part of it, holds; None if there is no batch."""
-        call = _Call("count", f"batch {batch}", ("batches", batch, "count"), {"partName": part})
+        call = Call("count", f"batch {batch}", ("batches", batch, "count"), {"partName": part})
         return await self._if_there(call, wire.parse_count)
 
     async def batches_page(
         self, token: str | None = None, page_size: int | None = None
     ) -> wire.Page[wire.BatchMetadata]:
         """List one page of the workspace's batches."""
-        call = _Call("list", "batches", ("batches",), _page(token, page_size), max_bytes=MAX_LISTING_BYTES)
+        call = Call("list", "batches", ("batches",), page_query(token, page_size), max_bytes=MAX_LISTING_BYTES)
         return await self._in_workspace(call, wire.parse_batches_page)
 
     async def shards_page(
@@ -104,112 +85,26 @@ class ServiceApi:
     ) -> wire.Page[wire.ShardStatus]:
         """List one page of a batch's shards."""
         path = ("batches", batch, "shards")
-        call = _Call("list shards of", f"batch {batch}", path, _page(token, page_size), max_bytes=MAX_LISTING_BYTES)
+        call = Call("list shards of", f"batch {batch}", path, page_query(token, page_size), max_bytes=MAX_LISTING_BYTES)
         return await self._in_workspace(call, wire.parse_shards_page)
 
     async def files_page(
         self, batch: BatchId, part: str | None = None, token: str | None = None, page_size: int | None = None
     ) -> wire.Page[wire.RemoteFile]:
         """List one page of a batch's files, or of one part's."""
-        query = {"partName": part, **_page(token, page_size)}
+        query = {"partName": part, **page_query(token, page_size)}
         path = ("batches", batch, "list")
-        call = _Call("list files of", f"batch {batch}", path, query, max_bytes=MAX_LISTING_BYTES)
+        call = Call("list files of", f"batch {batch}", path, query, max_bytes=MAX_LISTING_BYTES)
         return await self._in_workspace(call, wire.parse_files_page)
 
     async def parts(self, batch: BatchId) -> tuple[wire.BatchPart, ...]:
         """List the parts of a multipart batch."""
         path = ("batches", batch, "parts")
-        call = _Call("list parts of", f"batch {batch}", path, max_bytes=MAX_LISTING_BYTES)
+        call = Call("list parts of", f"batch {batch}", path, max_bytes=MAX_LISTING_BYTES)
         return await self._in_workspace(call, wire.parse_parts)
 
-    async def _if_there(self, call: _Call, parse: Callable[[bytes], T]) -> T | None:
-        try:
-            return await self._in_workspace(call, parse)
-        except ServiceRefused as refusal:
-            if refusal.status == HTTPStatus.NOT_FOUND:
-                return None
-            raise
+    async def _if_there(self, call: Call, parse: Callable[[bytes], T]) -> T | None:
+        return await self.caller.if_there(DATA_STAGING, call, parse)
 
-    async def _in_workspace(self, call: _Call, parse: Callable[[bytes], T]) -> T:
-        return await self._answer(replace(call, path=(*_DATA_STAGING, await self.workspace(), *call.path)), parse)
-
-    async def _answer(self, call: _Call, parse: Callable[[bytes], T]) -> T:
-        answer = await self._transport.exchange(
-            call.method, self._url(call), operation=call.operation, subject=call.subject, max_bytes=call.max_bytes
-        )
-        date = parse_http_date(answer.headers.get("Date"))
-        if date is not None:
-            self.server_offset = date - self._now()
-        if answer.status // 100 != _SUCCESS:
-            raise self._refusal(answer, call)
-        try:
-            return parse(answer.body)
-        except ProtocolError as error:
-            cause, advice = error.cause, error.advice
-        if any(spelling.encode() in answer.body for spelling in spellings(self._key.reveal())):
-            cause = "the answer is not as documented, and it holds the api key"
-        raise ProtocolError(call.operation, call.subject, cause=cause, advice=advice)
-
-    def _url(self, call: _Call) -> URL:
-        path = "".join(f"/{_segment(part)}" for part in call.path) or "/"
-        given = {name: value for name, value in call.query.items() if value is not None}
-        query = urlencode({"api_key": self._key.reveal(), **given}, quote_via=quote)
-        return URL(f"{self._base}{path}?{query}", encoded=True)
-
-    def _refusal(self, answer: Exchanged, call: _Call) -> RfbulkError:
-        status = answer.status
-        said = wire.parse_api_error(answer.body, secrets=(self._key.reveal(),))
-        cause = f"the service answered {status}" + (f": {said}" if said else "")
-        what = (call.operation, call.subject)
-        if is_passing_status(status):
-            wait = parse_retry_after(answer.headers.get("Retry-After"), server_now=self.server_now())
-            return TroublePassing(*what, cause=cause, advice="try again later", status=status, retry_after=wait)
-        if status in _UNAUTHORISED:
-            return NotAuthorised(*what, cause=cause, advice=_UNAUTHORISED[status])
-        return ServiceRefused(*what, cause=cause, advice=_advice(status), status=status)
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    operation: str
-    subject: str
-    path: tuple[str, ...]
-    query: Mapping[str, str | int | None] = field(default_factory=dict)
-    method: str = "GET"
-    max_bytes: int = MAX_ANSWER_BYTES
-
-
-_SUCCESS: Final = 2
-_UNAUTHORISED: Final[dict[int, str]] = {
-    HTTPStatus.UNAUTHORIZED: "set ROBOFLOW_API_KEY to a valid key of the workspace",
-    HTTPStatus.PAYMENT_REQUIRED: "the workspace's plan or credits do not cover this",
-    HTTPStatus.FORBIDDEN: "this key or the workspace's plan does not permit this",
-}
-
-
-def _advice(status: int) -> str:
-    if status // 100 == HTTPStatus.MULTIPLE_CHOICES // 100:
-        return "is the API's address right? Redirects are not followed"
-    return "is the name right, and the API's address?" if status == HTTPStatus.NOT_FOUND else ""
-
-
-def _page(token: str | None, page_size: int | None) -> dict[str, str | int | None]:
-    return {"nextPageToken": token, "pageSize": page_size}
-
-
-def _checked_base(text: str, *, allow_http: bool) -> str:
-    try:
-        parts = check_url(text, allow_http=allow_http)
-    except UrlFault as fault:
-        raise UsageError(
-            "use API at", excerpt(text), cause=str(fault), advice="give an https:// address, or allow plain HTTP"
-        ) from None
-    if parts.query or parts.fragment:
-        raise UsageError("use API at", excerpt(text), cause="an address of an API ends with its path")
-    return text.rstrip("/")
-
-
-def _segment(text: str) -> str:
-    if text in {"", ".", ".."}:
-        raise UsageError("use name", repr(text), cause="it leads to another place of the API")
-    return quote(text, safe="")
+    async def _in_workspace(self, call: Call, parse: Callable[[bytes], T]) -> T:
+        return await self.caller.in_workspace(DATA_STAGING, call, parse)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 USER_AGENT: Final = f"rfbulk/{__version__}"
 _AUTOMATIC_HEADERS: Final = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+_JSON: Final = {"Content-Type": "application/json"}
 _DNS_SECONDS: Final = 60
 
 
@@ -101,8 +102,10 @@ class Transport:
         self._proxies = proxies
         self.options = options
 
-    async def exchange(self, method: str, url: URL, *, operation: str, subject: str, max_bytes: int) -> Exchanged:
-        """Send a request without a body to the API, once, and read the whole answer.
+    async def exchange(
+        self, method: str, url: URL, *, operation: str, subject: str, max_bytes: int, body: bytes | None = None
+    ) -> Exchanged:
+        """Send a request to the API, once, and read the whole answer. `body` is JSON; None sends none.
 
         Raises:
             TroublePassing: no connection, no whole answer, or not within `answer_seconds`.
@@ -116,18 +119,19 @@ class Transport:
                 self._session.request(
                     method,
                     url,
-                    headers={"User-Agent": USER_AGENT},
+                    data=body,
+                    headers={"User-Agent": USER_AGENT} | ({} if body is None else _JSON),
                     skip_auto_headers=_AUTOMATIC_HEADERS,
                     allow_redirects=False,
                     proxy=self._proxies.lead_to(url),
                 ) as response,
             ):
-                body = await read_bounded(response, max_bytes)
+                content = await read_bounded(response, max_bytes)
         except CONNECTION_ERRORS as error:
             failure = trouble_of(error, url).as_error(operation, subject)
         else:
-            if body is not None:
-                return Exchanged(response.status, response.headers, body)
+            if content is not None:
+                return Exchanged(response.status, response.headers, content)
             failure = ProtocolError(operation, subject, cause=f"the answer has more than {max_bytes} bytes")
         raise failure  # outside of `except`, so that not even the context holds the foreign error with its URL
 
