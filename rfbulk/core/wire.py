@@ -131,7 +131,7 @@ class _Parts(msgspec.Struct, rename="camel"):
 
 def parse_workspace(body: bytes) -> str:
     """Return the name of the workspace that the key belongs to."""
-    return _parse(body, _Workspace, "look up workspace").workspace
+    return parse_as(body, _Workspace, "look up workspace").workspace
 
 
 def parse_grant(body: bytes, *, allow_http: bool = False) -> Grant:
@@ -147,35 +147,35 @@ def parse_grant(body: bytes, *, allow_http: bool = False) -> Grant:
 
 def parse_batch(body: bytes) -> BatchMetadata:
     """Return the description of one batch."""
-    return _parse(body, _Described, "read batch").batch
+    return parse_as(body, _Described, "read batch").batch
 
 
 def parse_count(body: bytes) -> int:
     """Return how many files a batch holds."""
-    return _parse(body, _Counted, "read count").count
+    return parse_as(body, _Counted, "read count").count
 
 
 def parse_batches_page(body: bytes) -> Page[BatchMetadata]:
     """Return one page of the workspace's batches."""
-    listing = _parse(body, _Batches, "list batches")
+    listing = parse_as(body, _Batches, "list batches")
     return Page(listing.batches, listing.next_page_token or None)
 
 
 def parse_shards_page(body: bytes) -> Page[ShardStatus]:
     """Return one page of a batch's shards."""
-    listing = _parse(body, _Shards, "list shards")
+    listing = parse_as(body, _Shards, "list shards")
     return Page(tuple(map(_shard_status, listing.shards)), listing.next_page_token or None)
 
 
 def parse_files_page(body: bytes) -> Page[RemoteFile]:
     """Return one page of a batch's files."""
-    listing = _parse(body, _Files, "list files")
+    listing = parse_as(body, _Files, "list files")
     return Page(listing.files_metadata, listing.next_page_token or None)
 
 
 def parse_parts(body: bytes) -> tuple[BatchPart, ...]:
     """Return the parts of a multipart batch."""
-    return _parse(body, _Parts, "list parts").batch_parts
+    return parse_as(body, _Parts, "list parts").batch_parts
 
 
 def parse_api_error(body: bytes, *, secrets: tuple[str, ...] = ()) -> str:
@@ -221,7 +221,12 @@ def _shard_status(row: _ShardRow) -> ShardStatus:
     )
 
 
-def _parse(body: bytes, record: type[T], operation: str) -> T:
+def parse_as(body: bytes, record: type[T], operation: str) -> T:
+    """Return a body as a record.
+
+    Raises:
+        ProtocolError: it is not JSON, or of another shape.
+    """
     return _typed(_load(body, operation), record, operation, body)
 
 
