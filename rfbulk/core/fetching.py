@@ -58,6 +58,7 @@ class FetchOutcome(StrEnum):
     BROKEN = "broken"  # no connection, stalled, cut short
     CORRUPT = "corrupt"  # the bytes are not those that the store says it holds, or no sound archive
     UNSAFE = "unsafe"  # an archive beyond the limits: nothing of it was kept
+    TAKEN = "taken"  # a file of other content lies where it is to land, and may not be replaced
     NO_ROOM = "no-room"  # the disk is full, or its reserve would be touched
     UNWRITABLE = "unwritable"  # the file cannot be written where it is to land
 
@@ -84,12 +85,37 @@ class Unpacked(msgspec.Struct, frozen=True, array_like=True):
     crc32c: int
 
 
+class Move(msgspec.Struct, frozen=True):
+    """A member of a sound archive on its way from `staged` (relative to `staging`) to `path` (relative to `target`).
+
+    It may be said again after a crash: what has moved already, and is as long and has the checksum, has landed.
+    """
+
+    target: bytes
+    staging: bytes
+    staged: str
+    path: str
+    size: int
+    crc32c: int
+    overwrite: bool = False
+
+
+class Landed(msgspec.Struct, frozen=True):
+    """What a move came to: FETCHED, TAKEN, GONE (neither staged nor landed), NO_ROOM or UNWRITABLE."""
+
+    outcome: FetchOutcome
+    fingerprint: Fingerprint | None = None
+    detail: str = ""
+
+
 class FetchResult(msgspec.Struct, frozen=True):
     """What one attempt came to. `detail` is safe to show.
 
-    `size` and `crc32c` are of the remote file's own bytes. `fingerprint` is of a plain file that landed. `refused`
-    names members of an archive that were left out, with the reason. `bytes_received` counts this attempt's alone,
-    `resumed_from` what an earlier one had.
+    `size` and `crc32c` are of the remote file's own bytes. `fingerprint` is of a plain file that landed; one of the
+    same content that lay there already counts as landed. `refused` names members of an archive that were left out,
+    with the reason. `bytes_received` counts this attempt's alone, `resumed_from` what an earlier one had.
+
+    A receiver of several jobs may give fewer results than jobs: the rest was not tried, since the store asked for rest.
     """
 
     outcome: FetchOutcome
