@@ -13,7 +13,7 @@ import shutil
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
-import google_crc32c
+from crc32c import crc32c
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,7 +92,7 @@ def _make(shape: Shape, folder: Path, files: int) -> DataSet:
         content = b"".join((HEAD, number.to_bytes(8, "big"), pool[start : start + size], TAIL))
         path.write_bytes(content)
         total_bytes += len(content)
-        image_sum += google_crc32c.value(content)
+        image_sum += crc32c(content)
     os.sync()  # writing back later would disturb what is measured
     return DataSet(folder, files, total_bytes, image_sum)
 

@@ -35,7 +35,7 @@ LIBRARIES = {
     "aiohttp": {"edge", "emulator"},
     "anyio": {"client", "pipeline", "edge", "senders", "emulator", "cli"},
     "click": {"cli"},
-    "google_crc32c": {"edge", "senders", "emulator"},
+    "crc32c": {"edge", "senders", "receivers", "emulator"},
     "msgspec": {"client", "pipeline", "core", "edge", "senders", "emulator", "cli"},
     "multidict": {"edge", "emulator"},
     "orjson": {"core.wire", "edge", "emulator", "cli"},

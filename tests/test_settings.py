@@ -9,12 +9,11 @@ from hypothesis import strategies as st
 
 from rfbulk.errors import UsageError
 from rfbulk.settings import (
-    CHUNK_BYTES,
-    CHUNKS_PER_SHARD,
     DEFAULT_API_URL,
     MAX_CONCURRENCY,
     MIN_MEMORY_BYTES,
     MIN_SHARD_BYTES,
+    SHARD_MEMORY_BYTES,
     Settings,
     UploadOptions,
 )
@@ -66,7 +65,7 @@ def test_what_stands_at_the_edge_is_taken(values: dict[str, Any]) -> None:
 def test_the_shards_in_flight_fit_into_the_memory(memory_bytes: int) -> None:
     most = UploadOptions(memory_bytes=memory_bytes).most_shards_at_once
     assert 1 <= most <= MAX_CONCURRENCY
-    assert most * CHUNKS_PER_SHARD * CHUNK_BYTES <= memory_bytes
+    assert most * SHARD_MEMORY_BYTES <= memory_bytes
 
 
 @pytest.mark.parametrize(

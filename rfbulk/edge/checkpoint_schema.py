@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import google_crc32c
 import msgspec
+from crc32c import crc32c as checksum
 
 from rfbulk.core.model import Entry, Grant
 from rfbulk.core.secrets import SignedUrl
@@ -78,7 +78,7 @@ def pack_members(entries: tuple[Entry, ...]) -> tuple[bytes, int]:
         blob = _encode_members(entries)
     except OverflowError:  # a time before 1677, which msgpack's 64 bits do not hold in nanoseconds: as text
         blob = _encode_members([_values_as_text(entry) for entry in entries])
-    return blob, google_crc32c.value(blob)
+    return blob, checksum(blob)
 
 
 def _values_as_text(entry: Entry) -> tuple[object, ...]:
@@ -91,7 +91,7 @@ def unpack_members(blob: bytes, crc32c: int) -> tuple[Entry, ...]:
     Raises:
         CheckpointDamaged: the bytes are not those that were written.
     """
-    if google_crc32c.value(blob) != crc32c:
+    if checksum(blob) != crc32c:
         raise CheckpointDamaged("read", "the checkpoint", cause="a shard's members are damaged", advice=DAMAGED_ADVICE)
     return _decode_members(blob)
 

@@ -11,7 +11,7 @@ import base64
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from yarl import URL
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     from rfbulk.core.model import Grant
     from rfbulk.edge.transport import Transport
+
+Chunk: TypeAlias = bytes | memoryview
+"""Bytes to send. What a view shows may be other bytes once a further chunk has been asked for."""
 
 PIECE_BYTES: Final = 256 << 10
 """What must move within the stall limit: 4 KiB/s at its default of a minute still is a line that moves."""
@@ -50,7 +53,7 @@ class Uplink:
                 line.close()
 
     def put(
-        self, grant: Grant, length: int, next_chunk: Callable[[], bytes], call: Call, *, stall_seconds: float
+        self, grant: Grant, length: int, next_chunk: Callable[[], Chunk], call: Call, *, stall_seconds: float
     ) -> PutAnswer:
         """Send `length` bytes under a grant, once, and return what the store answered, whatever its status.
 
@@ -151,7 +154,7 @@ def _served(line: Line, call: Call) -> Line:
     return line
 
 
-def _send_body(line: Line, chunks: Iterator[bytes], length: int, call: Call, stall_seconds: float) -> None:
+def _send_body(line: Line, chunks: Iterator[Chunk], length: int, call: Call, stall_seconds: float) -> None:
     """Send the chunks, or those before the store answered or closed the connection."""
 
     def on_sent(count: int) -> None:
@@ -168,7 +171,7 @@ def _send_body(line: Line, chunks: Iterator[bytes], length: int, call: Call, sta
     call.is_complete = call.bytes_sent == length
 
 
-def _held_back(next_chunk: Callable[[], bytes], length: int) -> Iterator[bytes]:
+def _held_back(next_chunk: Callable[[], Chunk], length: int) -> Iterator[Chunk]:
     """Give chunks; the one that completes the length only when no further one comes."""
     given, chunk = 0, _asked(next_chunk)
     while chunk:
@@ -182,7 +185,7 @@ def _held_back(next_chunk: Callable[[], bytes], length: int) -> Iterator[bytes]:
         raise WrongLength(length, given)
 
 
-def _asked(next_chunk: Callable[[], bytes]) -> bytes:
+def _asked(next_chunk: Callable[[], Chunk]) -> Chunk:
     try:
         return next_chunk()
     except Exception as error:  # noqa: BLE001 - raised again as it was

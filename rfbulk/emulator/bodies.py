@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
-import google_crc32c
 from aiohttp import web
+from crc32c import crc32c
 
 from rfbulk.emulator.faults import Fault
 
@@ -38,7 +38,7 @@ class Checksums:
 
     def update(self, chunk: bytes) -> None:
         """Take the next bytes."""
-        self.crc32c = google_crc32c.extend(self.crc32c, chunk)
+        self.crc32c = crc32c(chunk, self.crc32c)
         self.size += len(chunk)
         if self.md5 is not None:
             self.md5.update(chunk)

@@ -109,6 +109,6 @@ def test_the_planned_length_is_that_of_the_packed_tar(tmp_path: Path, trailer: b
         status = path.stat()
         entries.append(Entry(0, path.name.encode(), name, status.st_size, status.st_mtime_ns, status.st_ino))
     [(members, length)] = planned(Planner(trailer=trailer), entries)
-    with ShardPacker((os.fsencode(tmp_path),), members, trailer, chunk_bytes=1000) as packer:
-        packed = b"".join(iter(packer.next_chunk, b""))
+    with ShardPacker((os.fsencode(tmp_path),), members, trailer, buffer=bytearray(1000)) as packer:
+        packed = b"".join(map(bytes, iter(packer.next_chunk, b"")))
     assert length == len(packed)
