@@ -20,16 +20,13 @@ from rfbulk.core.report import Totals
 from rfbulk.core.transfer import ARRIVED, PENDING, Shard, ShardState
 from rfbulk.edge import checkpoint_schema as schema
 from rfbulk.edge import lookup
-from rfbulk.edge.checkpoint_file import connect, connect_to_read, make_private_folder, remove_files
-from rfbulk.edge.locks import FileLock
+from rfbulk.edge.checkpoint_file import connect_to_read, fact, held, newest_first, read_only, set_fact
 from rfbulk.edge.writer import SqliteWriter, translated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from rfbulk.core.model import Entry
-
-SUFFIX: Final = ".sqlite"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +62,11 @@ class Checkpoint:
 
     async def fact(self, name: str) -> str | None:
         """Return a fact by name, None if it was never recorded."""
-        return await self._writer.run(lambda db: _fact(db, name))
+        return await self._writer.run(lambda db: fact(db, name))
 
     async def record_fact(self, name: str, value: str) -> None:
         """Record a fact, replacing its earlier value."""
-        await self._writer.run(lambda db: _set_fact(db, name, value))
+        await self._writer.run(lambda db: set_fact(db, name, value))
 
     # shards
 
@@ -197,10 +194,7 @@ class Checkpoint:
         Raises:
             CheckpointDamaged: it cannot be opened.
         """
-        try:
-            return connect_to_read(self.path)
-        except sqlite3.Error as error:
-            raise translated(error) from error
+        return read_only(self.path)
 
 
 @contextmanager
@@ -210,39 +204,14 @@ def open_checkpoint(folder: Path, identity: Identity, *, restart: bool = False) 
     With `restart`, what an earlier run recorded is discarded first. Blocks on the disk: call it in a thread.
 
     Raises:
-        CheckpointBusy: another process holds it.
-        CheckpointDamaged: it is damaged, or of another version of rfbulk.
-        NoRoom: the disk is full.
-        UsageError: the folder cannot be made, or is not ours.
+        CheckpointBusy, CheckpointDamaged, NoRoom, UsageError: as `checkpoint_file.held`.
     """
-    make_private_folder(folder)
-    path = folder / f"{identity.id}{SUFFIX}"
-    lock = FileLock(path.with_suffix(".lock"))
-    lock.acquire()
-    try:
-        if restart:
-            remove_files(path)
-        writer = SqliteWriter(lambda: connect(path, identity.facts))
-        writer.start()
-        try:
-            yield Checkpoint(path, writer)
-        finally:
-            writer.stop()
-    finally:
-        lock.release()
+    with held(folder, identity.id, schema.SHAPE, identity.facts, restart=restart) as (path, writer):
+        yield Checkpoint(path, writer)
 
 
 def _execute(db: sqlite3.Connection, sql: str, values: tuple[Any, ...]) -> None:
     db.execute(sql, values)
-
-
-def _fact(db: sqlite3.Connection, name: str) -> str | None:
-    row = db.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
-    return None if row is None else str(row[0])
-
-
-def _set_fact(db: sqlite3.Connection, name: str, value: str) -> None:
-    db.execute("INSERT INTO facts VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", (name, value))
 
 
 _INSERT_SHARD: Final = (
@@ -311,8 +280,7 @@ def _totals(db: sqlite3.Connection) -> Totals:
 
 def summaries(folder: Path) -> list[dict[str, Any]]:
     """Describe every checkpoint in a folder, newest first: id, facts, counts, size, or the error that hides them."""
-    paths = sorted(folder.glob(f"*{SUFFIX}"), key=lambda path: path.stat().st_mtime, reverse=True)
-    return [_summary(path) for path in paths]
+    return [_summary(path) for path in newest_first(folder)]
 
 
 def _summary(path: Path) -> dict[str, Any]:

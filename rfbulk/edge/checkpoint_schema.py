@@ -10,6 +10,7 @@ from crc32c import crc32c as checksum
 from rfbulk.core.model import Entry, Grant
 from rfbulk.core.secrets import SignedUrl
 from rfbulk.core.transfer import Shard, ShardState
+from rfbulk.edge.checkpoint_file import Shape
 from rfbulk.errors import CheckpointDamaged
 
 VERSION: Final = 1
@@ -97,6 +98,7 @@ def unpack_members(blob: bytes, crc32c: int) -> tuple[Entry, ...]:
 
 
 DAMAGED_ADVICE: Final = "`rfbulk verify` shows what the batch holds; --restart begins anew, into a new batch"
+SHAPE: Final = Shape(TABLES, VERSION, DAMAGED_ADVICE)
 
 
 def shard_values(shard: Shard) -> tuple[Any, ...]:
