@@ -7,21 +7,17 @@ CPU. Never resends, never follows a redirect, and lets no signature into any tex
 
 from __future__ import annotations
 
-import base64
-import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from yarl import URL
 
 from rfbulk.edge.answers import PutAnswer, PutBroken, WrongLength, read_answer
-from rfbulk.edge.lines import Call, Line, open_line
+from rfbulk.edge.connections import Connections, Origin, authorization, host_header
+from rfbulk.edge.lines import Call, Line
 from rfbulk.edge.troubles import LINE_ERRORS, TroubleKind, line_trouble_of
 
 if TYPE_CHECKING:
-    import ssl
-
     from rfbulk.core.model import Grant
     from rfbulk.edge.transport import Transport
 
@@ -39,18 +35,11 @@ class Uplink:
     """Keeps connections to stores, and sends over them. Its methods block; threads may share it."""
 
     def __init__(self, transport: Transport) -> None:
-        self._transport = transport
-        self._resting: dict[tuple[str, str, int], list[Line]] | None = {}
-        self._lock = threading.Lock()
-        self._context: ssl.SSLContext | None = None
+        self._connections = Connections(transport)
 
     def close(self) -> None:
         """Close the connections that wait to be used again. What an attempt still uses closes at the attempt's end."""
-        with self._lock:
-            resting, self._resting = self._resting or {}, None
-        for lines in resting.values():
-            for line in lines:
-                line.close()
+        self._connections.close()
 
     def put(
         self, grant: Grant, length: int, next_chunk: Callable[[], Chunk], call: Call, *, stall_seconds: float
@@ -69,13 +58,13 @@ class Uplink:
             Exception: whatever `next_chunk` raised, as it was; nothing was stored.
         """
         url = URL(grant.url.reveal(), encoded=True)
-        proxy = self._transport.proxy_for(url)
+        origin = self._connections.origin_of(url)
         line: Line | None = None
         keep = False
         try:
-            line = self._line_to(url, proxy, call)
+            line = self._connections.line_to(origin, call)
             line.limit(stall_seconds)
-            if line.send(_head_of(grant, url, proxy, length)):
+            if line.send(_head_of(grant, url, origin, length)):
                 _send_body(line, _held_back(next_chunk, length), length, call, stall_seconds)
             line.limit(stall_seconds)
             response = line.answer("PUT")
@@ -86,55 +75,13 @@ class Uplink:
             failure = failed.error
         except LINE_ERRORS as error:
             call.go_on()
-            failure = _failure(error, url, proxy, call, is_connected=line is not None)
+            failure = _failure(error, url, origin.proxy, call, is_connected=line is not None)
         else:
             return _believed(answer, call)
         finally:
             if line is not None:
-                self._leave(line, url, keep=keep)
+                self._connections.leave(line, origin, keep=keep)
         raise failure  # outside of `except`: not even the context holds a foreign error
-
-    # connections
-
-    def _line_to(self, url: URL, proxy: URL | None, call: Call) -> Line:
-        while (resting := self._take_resting(_key(url))) is not None:
-            if resting.is_quiet():
-                return _served(resting, call)
-            resting.close()  # the store has closed it meanwhile
-        return self._new_line(url, proxy, call)
-
-    def _take_resting(self, key: tuple[str, str, int]) -> Line | None:
-        with self._lock:
-            lines = (self._resting or {}).get(key)
-            return lines.pop() if lines else None
-
-    def _leave(self, line: Line, url: URL, *, keep: bool) -> None:
-        line.rest()
-        with self._lock:
-            if keep and self._resting is not None:
-                self._resting.setdefault(_key(url), []).append(line)
-                return
-        line.close()
-
-    def _new_line(self, url: URL, proxy: URL | None, call: Call) -> Line:
-        scheme, host, port = _key(url)
-        dialled = (host, port) if proxy is None else (proxy.raw_host or "", proxy.port or 80)
-        line = open_line(*dialled, call, ends_at=time.monotonic() + self._transport.options.connect_seconds)
-        try:
-            if scheme == "https":
-                if proxy is not None:
-                    line.tunnel(f"{_bracketed(host)}:{port}", _authorization(proxy))
-                line.secure(self._tls(), host)  # TLS is with the store, through the proxy
-        except BaseException:
-            line.close()
-            raise
-        return line
-
-    def _tls(self) -> ssl.SSLContext:
-        with self._lock:
-            if self._context is None:
-                self._context = self._transport.tls_context()
-            return self._context
 
 
 class _SourceFailed(Exception):
@@ -143,15 +90,6 @@ class _SourceFailed(Exception):
     def __init__(self, error: Exception) -> None:
         super().__init__()
         self.error = error
-
-
-def _served(line: Line, call: Call) -> Line:
-    try:
-        line.serve(call)
-    except BaseException:
-        line.close()
-        raise
-    return line
 
 
 def _send_body(line: Line, chunks: Iterator[Chunk], length: int, call: Call, stall_seconds: float) -> None:
@@ -192,13 +130,13 @@ def _asked(next_chunk: Callable[[], Chunk]) -> Chunk:
         raise _SourceFailed(error) from None
 
 
-def _head_of(grant: Grant, url: URL, proxy: URL | None, length: int) -> bytes:
+def _head_of(grant: Grant, url: URL, origin: Origin, length: int) -> bytes:
     """Exactly the grant's headers, Host and Content-Length: anything else could break the signature."""
-    headers = {"Host": _host_header(url)}
+    headers = {"Host": host_header(url)}
     target = url.raw_path_qs
-    if proxy is not None and url.scheme == "http":
+    if origin.is_forwarded:
         target = grant.url.reveal()
-        headers |= _authorization(proxy)
+        headers |= authorization(origin.proxy)
     headers |= {**grant.headers, "Content-Length": str(length)}
     lines = [f"PUT {target} HTTP/1.1", *map(": ".join, headers.items()), "", ""]
     return "\r\n".join(lines).encode()
@@ -221,24 +159,3 @@ def _failure(error: BaseException, url: URL, proxy: URL | None, call: Call, *, i
     if trouble.kind in (TroubleKind.CERTIFICATE, TroubleKind.PROXY):
         return trouble.as_error("send to", f"{url.host}:{url.port}")
     return PutBroken(trouble.kind, trouble.text, bytes_sent=call.bytes_sent, complete=call.is_complete)
-
-
-def _key(url: URL) -> tuple[str, str, int]:
-    return url.scheme, url.raw_host or "", url.port or 443
-
-
-def _host_header(url: URL) -> str:
-    """The host as it was signed: with its port unless that is the scheme's own."""
-    host = _bracketed(url.raw_host or "")
-    return host if url.is_default_port() else f"{host}:{url.port}"
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
-
-
-def _authorization(proxy: URL) -> dict[str, str]:
-    if proxy.user is None:
-        return {}
-    pair = f"{proxy.user}:{proxy.password or ''}".encode()
-    return {"Proxy-Authorization": f"Basic {base64.b64encode(pair).decode()}"}

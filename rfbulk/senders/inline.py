@@ -6,13 +6,10 @@ of it has been sent, and goes on to another shard then. A thread that is left be
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import anyio
 
@@ -20,22 +17,12 @@ from rfbulk.core.answers import judge_answer
 from rfbulk.core.model import Outcome, ShardJob, ShardResult
 from rfbulk.edge.answers import PutAnswer, PutBroken
 from rfbulk.edge.lines import Call
+from rfbulk.edge.threads import Rate, call_in_thread
 from rfbulk.edge.uplink import Uplink
 from rfbulk.senders.packing import EntryChanged, OutOfDescriptors, ShardPacker
 
 if TYPE_CHECKING:
     from rfbulk.edge.transport import Transport
-
-END_SECONDS = 5.0
-"""What a thread gets to come back once its attempt was called off. One that hangs in a dead disk, or in the search
-for a host's address, is left behind: its connection is cut, it can send nothing more, and it ends when it wakes."""
-
-
-class Rate(Protocol):
-    """A limit on bytes per second, shared by all shards."""
-
-    def due(self, count: int) -> float:
-        """Return how many seconds `count` further bytes must wait."""
 
 
 class InlineSender:
@@ -55,7 +42,7 @@ class InlineSender:
         """Read, pack and PUT a shard once. Whatever goes wrong with it is told in the result.
 
         `on_bytes` is called from the shard's thread. Cancelling cuts the connection and waits for the thread, for
-        `END_SECONDS` at most.
+        `threads.END_SECONDS` at most.
 
         Raises:
             SourceError: a root's folder cannot be opened.
@@ -63,16 +50,7 @@ class InlineSender:
         """
         async with self._room:
             call = Call(on_bytes)
-            attempt = _in_thread(partial(self._attempt, job, call))
-            try:
-                await asyncio.wait([attempt])
-            except asyncio.CancelledError:
-                call.call_off()
-                attempt.add_done_callback(_hear)
-                with anyio.CancelScope(shield=True):
-                    await asyncio.wait([attempt], timeout=END_SECONDS)
-                raise
-            return attempt.result()
+            return await call_in_thread(partial(self._attempt, job, call), call, name="rfbulk-send")
 
     def _attempt(self, job: ShardJob, call: Call) -> ShardResult:
         buffer = self._free_buffer()
@@ -123,33 +101,6 @@ async def open_inline_sender(
         yield InlineSender(uplink, room, chunk_bytes=chunk_bytes, stall_seconds=stall_seconds, rate=rate)
     finally:
         uplink.close()
-
-
-def _in_thread(work: Callable[[], ShardResult]) -> asyncio.Future[ShardResult]:
-    """Start `work` in a thread of its own.
-
-    Not in an executor's: those are joined when the interpreter exits, and one that hangs in a dead disk would keep
-    the host program from ever ending. A thread costs less than a thousandth of the shard it sends.
-    """
-    loop = asyncio.get_running_loop()
-    ended: asyncio.Future[ShardResult] = loop.create_future()
-
-    def run() -> None:
-        tell: Callable[[], None]
-        try:
-            tell = partial(ended.set_result, work())
-        except BaseException as error:  # noqa: BLE001 - raised again by whoever waits for the thread
-            tell = partial(ended.set_exception, error)
-        with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits
-            loop.call_soon_threadsafe(tell)
-
-    threading.Thread(target=run, name="rfbulk-send", daemon=True).start()
-    return ended
-
-
-def _hear(attempt: asyncio.Future[ShardResult]) -> None:
-    """An attempt that was called off ends with an error that nobody else asks for."""
-    attempt.exception()
 
 
 def _result(job: ShardJob, packer: ShardPacker, answer: PutAnswer) -> ShardResult:

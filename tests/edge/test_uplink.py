@@ -797,7 +797,7 @@ async def test_called_off_at_any_wait_leaves_nothing_behind(
 
     async with serve(store, tls) as server, open_uplink(trusting(authority)) as uplink:
         await called_off(putting, lambda _call: reached.wait())
-        assert not uplink._resting
+        assert not uplink._connections.has_resting()
         if where != "sending":
             await server.closed.wait()
 

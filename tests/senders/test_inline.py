@@ -25,10 +25,11 @@ from blockbuster import blockbuster_ctx
 from rfbulk.core.model import Entry, Grant, Outcome, RefusalReason, ShardJob
 from rfbulk.core.secrets import SignedUrl
 from rfbulk.core.tarlayout import tar_bytes
+from rfbulk.edge import threads
+from rfbulk.edge.threads import Rate
 from rfbulk.edge.transport import TransportOptions, open_transport
 from rfbulk.errors import NotAuthorised, ServiceRefused, SourceError
-from rfbulk.senders import inline
-from rfbulk.senders.inline import InlineSender, Rate, open_inline_sender
+from rfbulk.senders.inline import InlineSender, open_inline_sender
 from rfbulk.settings import CHUNK_BYTES, SHARD_MEMORY_BYTES
 from tests.edge import conftest as edge
 
@@ -423,7 +424,7 @@ async def test_cancelled_at_any_wait_is_over_at_once(
         job = job_of(tmp_path, grant(server.port), entry_of(tmp_path, "a.jpg", size))
         told = await cancelled(sender, job, reached.is_set)
         assert have_ended(sending_threads())
-        assert not sender._uplink._resting
+        assert not sender._uplink._connections.has_resting()
         if where != "sending":
             await server.closed.wait()
     assert (sum(told) == job.tar_bytes) == (where == "answer")
@@ -455,7 +456,7 @@ async def test_cancelled_before_there_was_room_sends_nothing(serve: Serve, grant
 async def test_a_thread_that_hangs_is_left_behind_and_sends_nothing_when_it_wakes(
     serve: Serve, grant: MakeGrant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inline, "END_SECONDS", 0.02)
+    monkeypatch.setattr(threads, "END_SECONDS", 0.02)
     rate = Stuck()
     async with serve(stored) as server, open_sender(rate=rate, most_at_once=1) as sender:
         job = job_of(tmp_path, grant(server.port), entry_of(tmp_path, "a.jpg", 5))
@@ -471,7 +472,7 @@ async def test_a_thread_that_hangs_is_left_behind_and_sends_nothing_when_it_wake
 
 LEAVING = """
 import asyncio, threading
-from rfbulk.senders import inline
+from rfbulk.edge.threads import start_thread
 
 def hang():
     begun.set()
@@ -480,7 +481,7 @@ def hang():
 async def main():
     global begun
     begun = threading.Event()
-    attempt = inline._in_thread(hang)
+    attempt = start_thread(hang, name="rfbulk-send")
     await asyncio.to_thread(begun.wait)
     return attempt
 
@@ -503,7 +504,7 @@ async def test_a_thread_that_outlives_its_loop_ends_in_silence(caplog: pytest.Lo
         ends.wait()
 
     async def leave() -> None:
-        inline._in_thread(hang)  # type: ignore[arg-type]  # it gives nothing, which nobody hears
+        threads.start_thread(hang, name="rfbulk-send")
 
     await anyio.to_thread.run_sync(lambda: asyncio.run(leave()))
     (thread,) = sending_threads()

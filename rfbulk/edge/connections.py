@@ -1,0 +1,137 @@
+"""Connections to stores that are kept for the next object: made, proved, lent to one attempt at a time, closed."""
+
+from __future__ import annotations
+
+import base64
+import threading
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from rfbulk.edge.lines import Call, Line, open_line
+
+if TYPE_CHECKING:
+    import ssl
+
+    from yarl import URL
+
+    from rfbulk.edge.transport import Transport
+
+
+class Origin(NamedTuple):
+    """Whom a connection is with, and the proxy that leads there. Its fields may hold the proxy's password."""
+
+    scheme: str
+    host: str
+    port: int
+    proxy: URL | None
+
+    @property
+    def is_forwarded(self) -> bool:
+        """Tell whether a proxy reads the requests, which then name their whole URL."""
+        return self.proxy is not None and self.scheme == "http"
+
+
+class Connections:
+    """Lends lines to attempts. Its methods block; threads may share it."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._resting: dict[Origin, list[Line]] | None = {}
+        self._lock = threading.Lock()
+        self._context: ssl.SSLContext | None = None
+
+    def close(self) -> None:
+        """Close the connections that wait to be used again. What an attempt still uses closes at the attempt's end."""
+        with self._lock:
+            resting, self._resting = self._resting or {}, None
+        for lines in resting.values():
+            for line in lines:
+                line.close()
+
+    def origin_of(self, url: URL) -> Origin:
+        """Tell whom a URL is asked from, and by which way.
+
+        Raises:
+            UsageError: the proxy is of a kind that cannot be passed through.
+        """
+        return Origin(url.scheme, url.raw_host or "", url.port or 443, self._transport.proxy_for(url))
+
+    def line_to(self, origin: Origin, call: Call) -> Line:
+        """Lend a connection that rested, or a new one.
+
+        Raises:
+            CalledOff: the attempt was called off.
+            LINE_ERRORS: there is no connection.
+        """
+        while (resting := self._take_resting(origin)) is not None:
+            if resting.is_quiet():
+                return _served(resting, call)
+            resting.close()  # the store has closed it meanwhile
+        return self.new_line_to(origin, call)
+
+    def new_line_to(self, origin: Origin, call: Call) -> Line:
+        """Lend a connection that nobody has used. Raises what `line_to` raises."""
+        scheme, host, port, proxy = origin
+        dialled = (host, port) if proxy is None else (proxy.raw_host or "", proxy.port or 80)
+        line = open_line(*dialled, call, ends_at=time.monotonic() + self._transport.options.connect_seconds)
+        try:
+            if scheme == "https":
+                if proxy is not None:
+                    line.tunnel(f"{bracketed(host)}:{port}", authorization(proxy))
+                line.secure(self._tls(), host)  # TLS is with the store, through the proxy
+        except BaseException:
+            line.close()
+            raise
+        return line
+
+    def leave(self, line: Line, origin: Origin, *, keep: bool) -> None:
+        """Take a line back. `keep`: it stands where the next answer begins, and may be used again."""
+        line.rest()
+        with self._lock:
+            if keep and self._resting is not None:
+                self._resting.setdefault(origin, []).append(line)
+                return
+        line.close()
+
+    def has_resting(self) -> bool:
+        """Tell whether any connection waits to be used again."""
+        return bool(self._resting)
+
+    def _take_resting(self, origin: Origin) -> Line | None:
+        with self._lock:
+            lines = (self._resting or {}).get(origin)
+            return lines.pop() if lines else None
+
+    def _tls(self) -> ssl.SSLContext:
+        with self._lock:
+            if self._context is None:
+                self._context = self._transport.tls_context()
+            return self._context
+
+
+def host_header(url: URL) -> str:
+    """Return the host as it was signed: with its port unless that is the scheme's own."""
+    host = bracketed(url.raw_host or "")
+    return host if url.is_default_port() else f"{host}:{url.port}"
+
+
+def bracketed(host: str) -> str:
+    """Return a host as URLs spell it."""
+    return f"[{host}]" if ":" in host else host
+
+
+def authorization(proxy: URL | None) -> dict[str, str]:
+    """Return the header by which a proxy knows us."""
+    if proxy is None or proxy.user is None:
+        return {}
+    pair = f"{proxy.user}:{proxy.password or ''}".encode()
+    return {"Proxy-Authorization": f"Basic {base64.b64encode(pair).decode()}"}
+
+
+def _served(line: Line, call: Call) -> Line:
+    try:
+        line.serve(call)
+    except BaseException:
+        line.close()
+        raise
+    return line

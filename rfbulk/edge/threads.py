@@ -1,0 +1,72 @@
+"""Work that blocks, each piece in a thread of its own, which can be called off and never holds up its caller's end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+import anyio
+
+if TYPE_CHECKING:
+    from rfbulk.edge.lines import Call
+
+T = TypeVar("T")
+
+END_SECONDS = 5.0
+"""What a thread gets to come back once its work was called off. One that hangs in a dead disk, or in the search for a
+host's address, is left behind: its connection is cut, it does nothing more, and it ends when it wakes."""
+
+
+class Rate(Protocol):
+    """A limit on bytes per second, shared by all threads."""
+
+    def due(self, count: int) -> float:
+        """Return how many seconds `count` further bytes must wait."""
+
+
+async def call_in_thread(work: Callable[[], T], call: Call, *, name: str) -> T:
+    """Do `work` in a thread and return what it returns, or raise what it raises.
+
+    Cancelling calls off `call`, which `work` is to look at, and waits for the thread, for `END_SECONDS` at most.
+    """
+    ended = start_thread(work, name=name)
+    try:
+        await asyncio.wait([ended])
+    except asyncio.CancelledError:
+        call.call_off()
+        ended.add_done_callback(_hear)
+        with anyio.CancelScope(shield=True):
+            await asyncio.wait([ended], timeout=END_SECONDS)
+        raise
+    return ended.result()
+
+
+def start_thread(work: Callable[[], T], *, name: str) -> asyncio.Future[T]:
+    """Start `work` in a thread of its own.
+
+    Not in an executor's: those are joined when the interpreter exits, and one that hangs in a dead disk would keep
+    the host program from ever ending. A thread costs less than a thousandth of the shard it sends.
+    """
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[T] = loop.create_future()
+
+    def run() -> None:
+        tell: Callable[[], None]
+        try:
+            tell = partial(ended.set_result, work())
+        except BaseException as error:  # noqa: BLE001 - raised again by whoever waits for the thread
+            tell = partial(ended.set_exception, error)
+        with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits
+            loop.call_soon_threadsafe(tell)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return ended
+
+
+def _hear(ended: asyncio.Future[T]) -> None:
+    """Work that was called off ends with an error that nobody else asks for."""
+    ended.exception()
