@@ -96,6 +96,23 @@ class ConfirmProgress:
 
 
 @dataclass(frozen=True, slots=True)
+class JobProgress:
+    """How far a job of the service is. Task counts and `progress` (0 to 1) are of the stage that it is in."""
+
+    job_id: str
+    state: str
+    stage: str
+    stage_number: int
+    stages: int
+    tasks: int
+    tasks_done: int
+    tasks_failed: int
+    tasks_running: int
+    progress: float
+    seconds_left: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Warned:
     """Something that the operator should know and that stops nothing."""
 
@@ -103,7 +120,15 @@ class Warned:
 
 
 Event: TypeAlias = (
-    PhaseChanged | UploadProgress | ShardSent | ShardRetried | RequestRetried | FileNamed | ConfirmProgress | Warned
+    PhaseChanged
+    | UploadProgress
+    | ShardSent
+    | ShardRetried
+    | RequestRetried
+    | FileNamed
+    | ConfirmProgress
+    | JobProgress
+    | Warned
 )
 OnEvent: TypeAlias = Callable[[Event], None]
 
