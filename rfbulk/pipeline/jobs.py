@@ -196,7 +196,7 @@ class _Looking:
             page = await self._ask(partial(self._ports.service.tasks_page, self._job, stage.stage_id, token))
             return page if page is not None else Page((), None)
 
-        async def take(tasks: Sequence[Task]) -> None:  # noqa: RUF029 - the walk awaits what takes its pages
+        async def take(tasks: Sequence[Task]) -> None:
             tally.add(tasks)
 
         await walk_pages("list tasks of", f"stage {stage.stage_id} of job {self._job}", page_at, take)
