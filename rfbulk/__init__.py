@@ -11,20 +11,28 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rfbulk import errors, events
     from rfbulk.client import Client
+    from rfbulk.core.export_report import ExportFailure, ExportReport
+    from rfbulk.core.jobs import CompilationJob, Overrides, WorkflowJob
     from rfbulk.core.report import Failure, UploadReport
     from rfbulk.core.retry import RetryPolicy
     from rfbulk.errors import RfbulkError
-    from rfbulk.settings import Settings, UploadOptions
+    from rfbulk.settings import ExportOptions, Settings, UploadOptions
 
 __version__ = "0.1.0"
 __all__ = [
     "Client",
+    "CompilationJob",
+    "ExportFailure",
+    "ExportOptions",
+    "ExportReport",
     "Failure",
+    "Overrides",
     "RetryPolicy",
     "RfbulkError",
     "Settings",
     "UploadOptions",
     "UploadReport",
+    "WorkflowJob",
     "__version__",
     "errors",
     "events",
@@ -32,12 +40,18 @@ __all__ = [
 
 _HOMES = {
     "Client": "rfbulk.client",
+    "CompilationJob": "rfbulk.core.jobs",
+    "ExportFailure": "rfbulk.core.export_report",
+    "ExportOptions": "rfbulk.settings",
+    "ExportReport": "rfbulk.core.export_report",
     "Failure": "rfbulk.core.report",
+    "Overrides": "rfbulk.core.jobs",
     "RetryPolicy": "rfbulk.core.retry",
     "RfbulkError": "rfbulk.errors",
     "Settings": "rfbulk.settings",
     "UploadOptions": "rfbulk.settings",
     "UploadReport": "rfbulk.core.report",
+    "WorkflowJob": "rfbulk.core.jobs",
 }
 
 

@@ -24,6 +24,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rfbulk.core.export_report import ExportReport
     from rfbulk.core.report import UploadReport
 
 
@@ -31,10 +32,12 @@ class RfbulkError(Exception):
     """Base of all errors of rfbulk.
 
     `operation` is what was tried, `subject` the thing it was tried on, `cause` why it failed, and `advice` what
-    can be done next. `str()` joins them into one line. `report` tells how far an upload came, where one was under way.
+    can be done next. `str()` joins them into one line. `report` tells how far an upload came, where one was under way,
+    and `export_report` an export.
     """
 
     report: UploadReport | None = None
+    export_report: ExportReport | None = None
 
     def __init__(self, operation: str, subject: str = "", *, cause: str = "", advice: str = "") -> None:
         self.operation = operation

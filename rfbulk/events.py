@@ -10,14 +10,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from rfbulk.core.export_report import ExportFailure
 from rfbulk.core.report import Failure
 
-Phase: TypeAlias = Literal["scanning", "sending", "deciding-unsure", "confirming", "done", "stopping"]
+Phase: TypeAlias = Literal[
+    "scanning", "sending", "deciding-unsure", "confirming", "listing", "fetching", "merging", "done", "stopping"
+]
 
 
 @dataclass(frozen=True, slots=True)
 class PhaseChanged:
-    """The upload entered a phase. Scanning and sending overlap: `sending` begins with the first shard."""
+    """A transfer entered a phase.
+
+    Scanning and sending overlap, and so do listing and fetching: the latter begins with the first shard, or file.
+    """
 
     phase: Phase
 
@@ -110,6 +116,53 @@ class JobProgress:
     tasks_running: int
     progress: float
     seconds_left: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ExportProgress:
+    """Where an export stands, told about twice a second. Files are remote files; sizes are not known before they come.
+
+    `files_here` counts those of earlier runs that are here as they were left. `listing_finished` tells whether
+    `files_listed` is final. `bytes_received` counts every byte, retries included.
+    """
+
+    seconds: float
+    listing_finished: bool
+    files_listed: int
+    files_fetched: int
+    files_here: int
+    bytes_fetched: int
+    bytes_received: int
+    fetches_in_flight: int
+    concurrency: int
+    failures: int
+    retries: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class FilesFetched:
+    """Some remote files are here, whole. One event a group, however small its files."""
+
+    files: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class FetchRetried:
+    """Attempts at some remote files did not succeed and others follow after `delay` seconds. `name` is the first."""
+
+    files: int
+    name: str
+    cause: str
+    detail: str
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFileNamed:
+    """A remote file is named instead of fetched."""
+
+    failure: ExportFailure
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,6 +124,57 @@ class UploadOptions:
         return max(1, min(MAX_CONCURRENCY, self.memory_bytes // SHARD_MEMORY_BYTES))
 
 
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """How a batch is brought home. Each default is what suits most.
+
+    `parts`: these alone, of a multipart batch (none named: all). `unpack`: archives (`.tar`, `.tar.gz`, `.tgz`) become
+    their members, in the folder in which the archive would lie. `overwrite`: everything is fetched anew, and files
+    that lie in the way are replaced. `concurrency` is a number of connections, or None to find it. `memory_bytes`
+    bounds what all of them hold. `merge` is a file that the results files (`.jsonl` or `.csv`, as its own suffix says)
+    are merged into. `manifest` tells of each file on disk where it is from (None: `BATCH.manifest.jsonl` in the
+    target), unless `write_manifest` is False. `max_failures`: stop once more files than this have failed (None:
+    never). `restart` forgets what earlier runs have recorded. `grace_seconds`: what fetches in flight get to finish
+    when the export is stopped.
+    """
+
+    parts: tuple[str, ...] = ()
+    unpack: bool = True
+    overwrite: bool = False
+    concurrency: int | None = None
+    memory_bytes: int = 256 << 20
+    limit_rate: int | None = None
+    merge: Path | None = None
+    manifest: Path | None = None
+    write_manifest: bool = True
+    report_file: Path | None = None
+    restart: bool = False
+    max_failures: int | None = None
+    grace_seconds: float = 5.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be carried out, before anything is fetched."""
+        _require("memory", self.memory_bytes >= MIN_MEMORY_BYTES, f"at least {MIN_MEMORY_BYTES >> 20} MiB")
+        most = self.most_fetches_at_once
+        fits = self.concurrency is None or 1 <= self.concurrency <= most
+        _require(
+            "concurrency", fits, f"auto, or from 1 to the {most} that --memory allows (never above {MAX_CONCURRENCY})"
+        )
+        _require("limit_rate", self.limit_rate is None or self.limit_rate >= 1024, "at least 1 KiB a second")
+        is_table = self.merge is None or self.merge.suffix.lower() in {".jsonl", ".csv"}
+        _require("merge", is_table, "a file whose name ends with .jsonl or .csv")
+        _require("max_failures", self.max_failures is None or self.max_failures >= 0, "0 or more")
+        _require("grace_seconds", self.grace_seconds >= 0, "0 or more")
+
+    @property
+    def most_fetches_at_once(self) -> int:
+        """How many connections the memory allows: each holds at most `FETCH_MEMORY_BYTES`."""
+        return max(1, min(MAX_CONCURRENCY, self.memory_bytes // FETCH_MEMORY_BYTES))
+
+
+FETCH_MEMORY_BYTES: Final = 2 << 20
+"""What a fetch in flight holds: its connection, its buffers, what gzip and tar keep, a thread's stack and allocator."""
+
 MIN_SHARD_BYTES: Final = 64 << 10
 SHARD_MEMORY_BYTES: Final = CHUNK_BYTES + SHARD_OVERHEAD_BYTES
 MIN_MEMORY_BYTES: Final = 4 << 20

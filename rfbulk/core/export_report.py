@@ -68,7 +68,8 @@ class ExportReport(msgspec.Struct, kw_only=True):
     - `failed`: named with the reason in `failures`; the next run tries them again
     - `left`: neither; the same command again goes on with them
 
-    `restored` were fetched before, and again since they had been deleted or changed here. `files` and `bytes` count
+    `restored` were fetched before, and again since they had been deleted or changed here; what had been written into
+    the `changed_here` of them is gone. `files` and `bytes` count
     what is on disk, members of archives one by one. Lists name the first thousand.
     """
 
@@ -121,6 +122,7 @@ class ExportTotals(msgspec.Struct, frozen=True):
     bytes: int
     files: int
     restored: int
+    changed_here: int
     unverified: int
     kept_apart: int
     refused_members: int

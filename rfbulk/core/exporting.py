@@ -47,13 +47,21 @@ LEFT: Final = frozenset({ElementState.LISTED, ElementState.LANDING})
 """States from which the export goes on."""
 
 
+class Listed(msgspec.Struct, frozen=True, gc=False):
+    """What a listing says of a remote file, its URL aside, and what is done with it."""
+
+    shard: str
+    name: str
+    kind: FetchKind
+
+
 class Element(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One remote file as the checkpoint holds it.
 
     Listed are `part` (its number, 0 for a batch without parts), `shard`, `name`, and `ordinal` among those that are
-    equal in all three. `path` is where it lands, relative to the target; an archive that is unpacked lands its members
-    in the folder of its `path`. `run` is the run in which it was fetched, `restored` tells that it was fetched before
-    and was not here any more as it had been.
+    equal in all three. `path` is where it lands, relative to the target, empty where no path can be made of its name;
+    an archive that is unpacked lands its members in the folder of its `path`. `run` is the run in which it was
+    fetched, `restored` tells that it was fetched before and was not here any more as it had been.
     """
 
     id: int
@@ -70,6 +78,17 @@ class Element(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     fingerprint: Fingerprint | None = None
     run: int = 0
     restored: bool = False
+
+
+class Part(msgspec.Struct, frozen=True):
+    """A part of a multipart batch: its number in the checkpoint, and its folder relative to the target.
+
+    A batch without parts is one part of number 0 and no name, whose folder is the target.
+    """
+
+    number: int
+    name: str
+    folder: str
 
 
 class MemberFile(msgspec.Struct, frozen=True, gc=False):
@@ -101,6 +120,7 @@ class FailReason(StrEnum):
     CORRUPT = "corrupt"
     UNSAFE = "unsafe-archive"
     UNWRITABLE = "unwritable"
+    NAME = "unsafe-name"  # it could only be meant to lead out of the target
     NOT_LISTED = "not-listed"  # the service listed it once, and does not any more
 
 

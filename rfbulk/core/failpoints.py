@@ -1,4 +1,4 @@
-"""The places at which an upload can be killed for certain, so that each can be tried.
+"""The places at which a transfer can be killed for certain, so that each can be tried.
 
 A failpoint costs nothing unless it is asked for: `RFBULK_FAILPOINT=NAME` or `NAME:N` (the N-th time it is reached)
 kills the process there with SIGKILL.
@@ -7,10 +7,11 @@ kills the process there with SIGKILL.
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
 
 class Failpoint(StrEnum):
-    """Where a process can be made to die, in the order in which a shard meets them."""
+    """Where a process can be made to die, in the order in which a shard, or a remote file, meets them."""
 
     CHECKPOINT_OPENED = "checkpoint-opened"
     SHARD_PLANNED = "shard-planned"
@@ -27,3 +28,36 @@ class Failpoint(StrEnum):
     SCAN_FINISHED = "scan-finished"
     CONFIRM_STARTED = "confirm-started"
     CONFIRMED = "confirmed"
+
+    PAGE_RECORDED = "page-recorded"
+    RESTORE_RECORDED = "restore-recorded"
+    FETCH_STARTED = "fetch-started"
+    FETCH_ENDED = "fetch-ended"
+    OTHER_PATH_RECORDED = "other-path-recorded"
+    MEMBERS_RECORDED = "members-recorded"
+    MEMBERS_LANDED = "members-landed"
+    FILES_SYNCED = "files-synced"
+    FETCHED_RECORDED = "fetched-recorded"
+    FAILED_RECORDED = "failed-recorded"
+    LISTING_FINISHED = "listing-finished"
+    MANIFEST_WRITTEN = "manifest-written"
+
+
+OF_EXPORTS: Final = frozenset(
+    {
+        Failpoint.CHECKPOINT_OPENED,
+        Failpoint.PAGE_RECORDED,
+        Failpoint.RESTORE_RECORDED,
+        Failpoint.FETCH_STARTED,
+        Failpoint.FETCH_ENDED,
+        Failpoint.OTHER_PATH_RECORDED,
+        Failpoint.MEMBERS_RECORDED,
+        Failpoint.MEMBERS_LANDED,
+        Failpoint.FILES_SYNCED,
+        Failpoint.FETCHED_RECORDED,
+        Failpoint.FAILED_RECORDED,
+        Failpoint.LISTING_FINISHED,
+        Failpoint.MANIFEST_WRITTEN,
+    }
+)
+OF_UPLOADS: Final = frozenset(Failpoint) - OF_EXPORTS | {Failpoint.CHECKPOINT_OPENED}
