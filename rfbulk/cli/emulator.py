@@ -14,7 +14,7 @@ import click
 from rfbulk.cli.options import CONTEXT, DURATION, SIZE, ExitCode, Globals, global_options, globals_of
 from rfbulk.cli.printing import print_json
 from rfbulk.cli.running import Session, emulator_dir, run
-from rfbulk.emulator import Emulator, EmulatorOptions, parse_fault
+from rfbulk.emulator import DownloadOptions, Emulator, EmulatorOptions, parse_fault
 
 
 @contextlib.asynccontextmanager
@@ -46,6 +46,19 @@ async def embedded(options: Globals) -> AsyncIterator[Emulator]:
 @click.option(
     "--equal-names", type=click.Choice(["keep-both", "last-wins", "fail"]), default="keep-both", show_default=True
 )
+@click.option("--sample-batch", metavar="ID", help="Fill a batch with a few parts, to try exports with.")
+@click.option(
+    "--download-seconds", type=DURATION, default="1h", show_default=True, help="How long a download URL lives."
+)
+@click.option("--download-store", type=click.Choice(["google", "s3"]), default="google", show_default=True)
+@click.option(
+    "--download-hashes", type=click.Choice(["both", "crc32c", "md5", "none"]), default="both", show_default=True
+)
+@click.option("--download-etag", type=click.Choice(["md5", "opaque", "weak", "none"]), default="md5", show_default=True)
+@click.option(
+    "--download-length", type=click.Choice(["stated", "chunked", "unstated"]), default="stated", show_default=True
+)
+@click.option("--ranges/--no-ranges", default=True, help="Whether ranges of files can be downloaded.")
 @global_options
 @click.pass_context
 def serve(context: click.Context, /, faults: tuple[str, ...], **values: Any) -> int:
@@ -54,14 +67,16 @@ def serve(context: click.Context, /, faults: tuple[str, ...], **values: Any) -> 
     \b
     rfbulk emulator serve
     ROBOFLOW_API_URL=http://127.0.0.1:8790 ROBOFLOW_API_KEY=emulator rfbulk upload images photos --batch-id try
-    rfbulk emulator serve --dir /tmp/service --fault put:status=503,times=2 --fault grant:action=reset
+    rfbulk emulator serve --dir /tmp/service --fault put:status=503,times=2 --fault grant:reset
+    rfbulk emulator serve --sample-batch results --fault download:truncate --download-seconds 10s
     """
     try:
         options = _options(values)
         script = [parse_fault(fault) for fault in faults]
     except ValueError as error:
         raise click.UsageError(str(error), context) from None
-    return run(globals_of(context), partial(_serve, options=options, script=script))
+    sample = values["sample_batch"]
+    return run(globals_of(context), partial(_serve, options=options, script=script, sample=sample))
 
 
 def _options(values: dict[str, Any]) -> EmulatorOptions:
@@ -85,11 +100,23 @@ def _options(values: dict[str, Any]) -> EmulatorOptions:
         shard_id_in_url=values["shard_id_in_url"],
         count_mode=values["count_mode"],
         equal_names=values["equal_names"],
+        downloads=_download_options(values),
         **limit,
     )
 
 
-async def _serve(session: Session, *, options: EmulatorOptions, script: list[Any]) -> int:
+def _download_options(values: dict[str, Any]) -> DownloadOptions:
+    return DownloadOptions(
+        seconds=int(values["download_seconds"]),
+        dialect=values["download_store"],
+        hashes=values["download_hashes"],
+        etag=values["download_etag"],
+        length=values["download_length"],
+        ranges=values["ranges"],
+    )
+
+
+async def _serve(session: Session, *, options: EmulatorOptions, script: list[Any], sample: str | None) -> int:
     def on_ready(url: str) -> None:
         if session.options.json:
             print_json({"url": url, "workspace": options.workspace})
@@ -98,6 +125,8 @@ async def _serve(session: Session, *, options: EmulatorOptions, script: list[Any
 
     async with Emulator(options) as emulator:
         emulator.faults.add(*script)
+        if sample is not None:
+            await emulator.add_sample_batch(sample)
         on_ready(emulator.url)
         await anyio.sleep_forever()
     return ExitCode.DONE

@@ -8,18 +8,26 @@ It imports nothing of the rest of rfbulk: a codec shared with the client would h
         emulator.ledger("my-batch").hashes
 """
 
-from rfbulk.emulator.faults import Fault, FaultScript, parse_fault
+from rfbulk.emulator.adding import Made, NewFile, NewPart, NewParts
+from rfbulk.emulator.faults import Fault
+from rfbulk.emulator.faultscript import FaultScript
+from rfbulk.emulator.faulttext import parse_fault
 from rfbulk.emulator.ledger import Ledger, LedgerShard
-from rfbulk.emulator.options import EmulatorOptions
+from rfbulk.emulator.options import DownloadOptions, EmulatorOptions
 from rfbulk.emulator.server import Emulator, serve
 
 __all__ = [
+    "DownloadOptions",
     "Emulator",
     "EmulatorOptions",
     "Fault",
     "FaultScript",
     "Ledger",
     "LedgerShard",
+    "Made",
+    "NewFile",
+    "NewPart",
+    "NewParts",
     "parse_fault",
     "serve",
 ]

@@ -5,6 +5,14 @@ GET  /_emulator/faults           the script and how far it is
 POST /_emulator/faults           a JSON list of faults as the command line writes them
 GET  /_emulator/requests         requests by operation, and the most at once
 GET  /_emulator/settled          answers when everything stored has been indexed
+POST /_emulator/batches          makes a batch of given contents, or adds to one
+DELETE /_emulator/batches/{batch} lets a batch be no more
+
+    {"batchId": "b1", "parts": {"results": {"contentType": "metadata", "files": [
+        {"name": "a.jsonl", "text": "{}"}, {"name": "b.bin", "base64": "AAE="},
+        {"name": "large.bin", "size": 1000000, "seed": 7}, {"name": "c.tar.gz", "path": "/on/this/machine.tar.gz"}]}}}
+
+Instead of `parts`, `files` makes a simple batch, or a sharded one if a file has a `shardId`.
 """
 
 from __future__ import annotations
@@ -15,8 +23,11 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from rfbulk.emulator.adding import add_batch
 from rfbulk.emulator.answers import ApiError, json_answer
+from rfbulk.emulator.events import BatchRemoved
 from rfbulk.emulator.ledger import read_ledger
+from rfbulk.emulator.newbatch import read_new_batch
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -53,11 +64,30 @@ class Admin:
             raise ApiError(400, f"a JSON list of faults is wanted: {error}") from error
         return json_answer({"added": len(texts)})
 
+    async def add_batch(self, request: web.Request) -> web.Response:
+        """Make a batch, or add to one."""
+        _check_local(request)
+        try:
+            new = read_new_batch(await request.content.read())
+            await add_batch(self.service, new)
+        except (ValueError, OSError) as error:
+            raise ApiError(400, f"a batch to be made is wanted: {error}") from error
+        return json_answer({"batchId": new.batch_id})
+
+    async def remove_batch(self, request: web.Request) -> web.Response:
+        """Let a batch be no more."""
+        _check_local(request)
+        await self.indexer.settled()
+        await self.service.record(BatchRemoved(request.match_info["batch_id"]))
+        return json_answer({"removed": True})
+
     async def requests(self, request: web.Request) -> web.Response:
         """Tell how many requests came."""
         _check_local(request)
         traffic = self.service.traffic
-        return json_answer({"requests": dict(traffic.requests), "peaks": dict(traffic.peaks)})
+        return json_answer(
+            {"requests": dict(traffic.requests), "peaks": dict(traffic.peaks), "sentBytes": traffic.sent_bytes}
+        )
 
     async def settled(self, request: web.Request) -> web.Response:
         """Answer when nothing is left to index."""

@@ -21,11 +21,12 @@ class ApiError(Exception):
 class StoreError(Exception):
     """The store behind the signed URLs refuses a request."""
 
-    def __init__(self, status: int, code: str, message: str) -> None:
+    def __init__(self, status: int, code: str, message: str, headers: tuple[tuple[str, str], ...] = ()) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.message = message
+        self.headers = headers
 
 
 def json_answer(body: object, status: int = 200) -> web.Response:
@@ -44,7 +45,8 @@ def store_error_answer(error: StoreError) -> web.Response:
         "<?xml version='1.0' encoding='UTF-8'?>"
         f"<Error><Code>{escape(error.code)}</Code><Message>{escape(error.message)}</Message></Error>"
     )
-    return web.Response(text=text, status=error.status, content_type="application/xml")
+    headers = [("Content-Type", "application/xml; charset=UTF-8"), *error.headers]
+    return web.Response(body=text.encode(), status=error.status, headers=headers)
 
 
 def timestamp(seconds: float) -> str:

@@ -23,7 +23,7 @@ _CRC32C_BYTES = 4
 
 
 class _Hash(Protocol):
-    def update(self, data: bytes, /) -> None: ...
+    def update(self, data: bytes | memoryview, /) -> None: ...
 
     def digest(self) -> bytes: ...
 
@@ -36,7 +36,7 @@ class Checksums:
     crc32c: int = 0
     size: int = 0
 
-    def update(self, chunk: bytes) -> None:
+    def update(self, chunk: bytes | memoryview) -> None:
         """Take the next bytes."""
         self.crc32c = crc32c(chunk, self.crc32c)
         self.size += len(chunk)
@@ -72,7 +72,7 @@ async def read_body(request: web.Request) -> AsyncIterator[bytes]:
         if fault is not None and fault.action == "slow":
             await anyio.sleep(_pause(fault, len(chunk)))
         if position <= spoil_at < position + len(chunk):
-            yield _spoil(chunk, spoil_at - position)
+            yield spoil(chunk, spoil_at - position)
         else:
             yield chunk
         position += len(chunk)
@@ -89,7 +89,8 @@ def _spoil_at(request: web.Request, fault: Fault | None) -> int:
     return length // 2 if fault.after_bytes is None else min(fault.after_bytes, length - 1)
 
 
-def _spoil(chunk: bytes, place: int) -> bytes:
+def spoil(chunk: bytes, place: int) -> bytes:
+    """Return a chunk with another byte in one place."""
     changed = bytearray(chunk)
     changed[place] ^= 0xFF
     return bytes(changed)

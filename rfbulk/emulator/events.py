@@ -81,4 +81,56 @@ class FileStored(msgspec.Struct, frozen=True, tag="file"):
     upload: str | None = None
 
 
-Event = BatchCreated | UploadGranted | ObjectStored | ShardScanned | ShardIndexed | FileStored
+class StoredFile(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """One file of a simple batch or of a part: where its bytes are, and what is said of it. A hash may be missing."""
+
+    name: str
+    key: str
+    size: int
+    offset: int = 0
+    sha256: bytes = b""
+    shard_id: str | None = None
+    content_type: str | None = None
+    nested_content_type: str | None = None
+
+
+class PartAdded(msgspec.Struct, frozen=True, tag="part"):
+    """A multipart batch has a part of this name."""
+
+    batch_id: str
+    name: str
+    part_type: str
+    content_type: str
+    description: str | None = None
+    nested_content_type: str | None = None
+
+
+class FilesAdded(msgspec.Struct, frozen=True, tag="files"):
+    """Files were put into a batch, or into a part of it, by other ways than an upload.
+
+    `links` names the files of this machine in which keys are to be found that no store holds.
+    """
+
+    batch_id: str
+    files: tuple[StoredFile, ...]
+    part: str | None = None
+    links: dict[str, str] = {}
+
+
+class BatchRemoved(msgspec.Struct, frozen=True, tag="removed"):
+    """A batch is no more."""
+
+    batch_id: str
+
+
+Event = (
+    BatchCreated
+    | UploadGranted
+    | ObjectStored
+    | ShardScanned
+    | ShardIndexed
+    | FileStored
+    | PartAdded
+    | FilesAdded
+    | BatchRemoved
+)

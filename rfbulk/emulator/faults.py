@@ -1,12 +1,8 @@
-"""Faults to happen on purpose: which operation, what goes wrong, how often; and the account of those that did.
-
-Pure: it decides which request meets which fault. `injection.py` makes it happen.
-"""
+"""Faults to happen on purpose: with which operation, what goes wrong, how often. Pure."""
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 Operation = Literal[
@@ -26,11 +22,33 @@ Action = Literal[
     "duplicate-token",
     "cycle",
     "empty-pages",
+    "truncate",
+    "shorter",
+    "longer",
+    "no-length",
+    "changed",
+    "wrong-range",
+    "ignore-range",
 ]
-_ONLY_PUT = frozenset({"corrupt", "wrong-hash"})
+_STORE = frozenset({"put", "download"})
 _PAGED = frozenset({"batches", "shards", "list"})
-_ONLY_PAGED = frozenset({"duplicate-token", "cycle", "empty-pages"})
+_DOWNLOAD = frozenset({"download"})
+_ONLY: dict[str, frozenset[str]] = {
+    "corrupt": _STORE,
+    "wrong-hash": _STORE,
+    "duplicate-token": _PAGED,
+    "cycle": _PAGED,
+    "empty-pages": _PAGED,
+    "truncate": _DOWNLOAD,
+    "shorter": _DOWNLOAD,
+    "longer": _DOWNLOAD,
+    "no-length": _DOWNLOAD,
+    "changed": _DOWNLOAD,
+    "wrong-range": _DOWNLOAD,
+    "ignore-range": _DOWNLOAD,
+}
 _NOT_STORE = frozenset({"malformed", "wrong-type"})
+ONLY_RANGES = frozenset({"wrong-range", "ignore-range"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +63,8 @@ class Fault:
     | reset | the connection breaks, without doing the work | after_bytes |
     | swallow | the work is done, then the connection breaks | |
     | stall | nothing is read or answered for `seconds`, then the connection breaks | after_bytes, seconds |
-    | slow | the work is done late, or a PUT's body read slowly | seconds, bytes_per_second |
-    | corrupt | one byte of a PUT's body changes on the way; the answer's hash tells | after_bytes, keep |
+    | slow | the work is done late, or a PUT's or a download's body goes slowly | seconds, bytes_per_second |
+    | corrupt | one byte of a PUT's or a download's body changes on the way; the hash tells | after_bytes, keep |
     | wrong-hash | the object is good, the hash in the answer is not | |
     | html | a page with status 200, without doing the work | |
     | malformed | the work is done, the JSON breaks off | |
@@ -54,10 +72,20 @@ class Fault:
     | duplicate-token | a page leads to itself | |
     | cycle | a page leads to the first | |
     | empty-pages | a page without elements leads to another | |
+    | truncate | a download announces all its bytes, sends fewer, and closes cleanly | after_bytes |
+    | shorter | a download announces and sends fewer bytes than the file has | after_bytes |
+    | longer | a download announces and sends more bytes than the file has | |
+    | no-length | a download does not say how long it is, and comes in chunks | |
+    | changed | the file is another one from now on: content, hashes, tag, time | |
+    | wrong-range | a download that asks for a range is given another one, which its head states | |
+    | ignore-range | a download that asks for a range is given the whole file | |
 
     `after_bytes` is how much of the request's body is read first: None is all of it for `answer`, nothing for `reset`
-    and `stall`, and the middle of the body for `corrupt`. `keep=False` lets a corrupted object vanish after its
-    answer, so that it can be sent again although the grant said `if-generation-match: 0`.
+    and `stall`, and the middle of the body for `corrupt`. With a download it counts the bytes of the answer; None is
+    no answer at all for `reset` and `stall`, else the middle. A truncated answer that states no length looks whole.
+
+    `keep=False` lets a corrupted object vanish after its answer, so that it can be sent again although the grant said
+    `if-generation-match: 0`.
     """
 
     operation: Operation
@@ -92,102 +120,6 @@ class Fault:
 
 
 def _fits(operation: Operation, action: Action) -> bool:
-    if action in _ONLY_PUT:
-        return operation == "put"
-    if action in _ONLY_PAGED:
-        return operation in _PAGED
-    return action not in _NOT_STORE or operation not in {"put", "download"}
-
-
-@dataclass(slots=True)
-class _Scripted:
-    fault: Fault
-    seen: int = 0
-    used: int = 0
-
-    @property
-    def is_spent(self) -> bool:
-        return self.fault.times is not None and self.used >= self.fault.times
-
-
-@dataclass(slots=True)
-class FaultScript:
-    """The faults still to come and those that came. Earlier ones go first; one request meets one fault."""
-
-    _scripted: list[_Scripted] = field(default_factory=list)
-
-    def add(self, *faults: Fault | str) -> None:
-        """Add faults; text is read by `parse_fault`."""
-        self._scripted += [_Scripted(parse_fault(each) if isinstance(each, str) else each) for each in faults]
-
-    def take(self, operation: str, target: str) -> Fault | None:
-        """Return the fault that this request meets, if any, and account for it."""
-        met: _Scripted | None = None
-        for each in self._scripted:
-            if each.fault.operation != operation or each.fault.match not in target or each.is_spent:
-                continue
-            if each.seen < each.fault.after:
-                each.seen += 1
-            elif met is None:
-                met = each
-        if met is None:
-            return None
-        met.used += 1
-        return met.fault
-
-    def clear(self) -> None:
-        """Forget every fault, and the account of them."""
-        self._scripted.clear()
-
-    @property
-    def consumed(self) -> Counter[Fault]:
-        """How often each fault has happened."""
-        return Counter({each.fault: each.used for each in self._scripted if each.used})
-
-    def unconsumed(self) -> list[Fault]:
-        """Return the faults that have not happened as often as they should; with `times=None`, not at all."""
-        return [each.fault for each in self._scripted if not each.used or (each.fault.times and not each.is_spent)]
-
-
-def parse_fault(text: str) -> Fault:
-    """Read a fault as the command line writes it.
-
-        put:status=503,times=2,retry-after=1
-        put:reset,after-bytes=65536
-        list:empty-pages,times=forever
-
-    Words before the first `=` sign are actions; `status` alone means `answer`; names that are no field are headers
-    of the answer.
-
-    Raises:
-        ValueError: it cannot be read; the text says why.
-    """
-    operation, colon, rest = text.partition(":")
-    if not colon or not rest:
-        raise ValueError(f"a fault is written operation:action,…: {text!r}")
-    settings = [piece.partition("=") for piece in rest.split(",")]
-    actions = [name for name, equals, _ in settings if not equals]
-    if len(actions) > 1:
-        raise ValueError(f"a fault has one action: {text!r}")
-    fault = Fault(operation, actions[0] if actions else "answer")  # type: ignore[arg-type]  # checked when made
-    for name, equals, value in settings:
-        if equals:
-            fault = _with_setting(fault, name, value)
-    return fault
-
-
-def _with_setting(fault: Fault, name: str, value: str) -> Fault:
-    key = name.replace("-", "_")
-    match key:
-        case "times":
-            return replace(fault, times=None if value == "forever" else int(value))
-        case "after" | "status" | "after_bytes":
-            return replace(fault, **{key: int(value)})  # type: ignore[arg-type]  # the keys are integers
-        case "seconds" | "bytes_per_second":
-            return replace(fault, **{key: float(value)})  # type: ignore[arg-type]  # the keys are numbers
-        case "match" | "body":
-            return replace(fault, **{key: value})  # type: ignore[arg-type]  # the keys are texts
-        case "keep":
-            return replace(fault, keep=value.lower() in {"1", "true", "yes"})
-        case _:
-            return replace(fault, headers=(*fault.headers, (name, value)))
+    if action in _NOT_STORE:
+        return operation not in _STORE
+    return action not in _ONLY or operation in _ONLY[action]

@@ -34,6 +34,13 @@ def write_images(folder: Path, count: int, seed: int) -> None:
         path.write_bytes(_png(side, noise, generator.randrange(_NOISE_BYTES), number))
 
 
+def sample_image(number: int) -> bytes:
+    """Return a small PNG; no two numbers give the same."""
+    generator = random.Random(number)  # noqa: S311 - pictures, not secrets
+    side = _LEAST_SIDE + number % _LEAST_SIDE
+    return _png(side, generator.randbytes(side * side * 3 + side), 0, number)
+
+
 def _name(number: int) -> str:
     return _ODD_NAMES[number] if number < len(_ODD_NAMES) else f"image-{number:06}.png"
 

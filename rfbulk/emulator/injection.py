@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-import struct
 from typing import TYPE_CHECKING
 
 import anyio
@@ -12,6 +10,7 @@ from aiohttp import web
 
 from rfbulk.emulator.answers import json_answer
 from rfbulk.emulator.bodies import BODY_FAULT_KEY
+from rfbulk.emulator.breaking import break_connection
 from rfbulk.emulator.listing import PAGE_KEY
 
 if TYPE_CHECKING:
@@ -23,13 +22,16 @@ if TYPE_CHECKING:
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _HTML = "<!doctype html><html><body><h1>Something is in the way</h1></body></html>"
-# SO_LINGER with a time of nought makes closing a reset.
-_LINGER_NOT = struct.pack("ii", 1, 0)
 
 
 async def inject(fault: Fault, request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answer a request the way its fault demands; `handler` does the proper work."""
+    is_download = fault.operation == "download"
     match fault.action:
+        case "reset" | "stall" if is_download and fault.after_bytes is not None:
+            return await _spoil(fault, request, handler)  # these bytes are the answer's
+        case "swallow" if is_download:
+            return break_connection(request)
         case "answer":
             await _read(request, fault.after_bytes)
             return web.Response(status=fault.status, headers=list(fault.headers), text=fault.body)
@@ -38,11 +40,11 @@ async def inject(fault: Fault, request: web.Request, handler: Handler) -> web.St
             return web.Response(text=_HTML, content_type="text/html")
         case "reset":
             await _read(request, fault.after_bytes or 0)
-            return _break(request)
+            return break_connection(request)
         case "stall":
             await _read(request, fault.after_bytes or 0)
             await anyio.sleep(fault.seconds)
-            return _break(request)
+            return break_connection(request)
         case _:
             return await _spoil(fault, request, handler)
 
@@ -54,7 +56,7 @@ async def _spoil(fault: Fault, request: web.Request, handler: Handler) -> web.St
     answer = await handler(request)
     match fault.action:
         case "swallow":
-            return _break(request)
+            return break_connection(request)
         case "malformed":
             body = _body(answer)
             return web.Response(body=body[: len(body) // 2], content_type="application/json")
@@ -71,15 +73,6 @@ async def _read(request: web.Request, limit: int | None) -> None:
     passed = 0
     while (limit is None or passed < limit) and (chunk := await request.content.readany()):
         passed += len(chunk)
-
-
-def _break(request: web.Request) -> web.Response:
-    transport = request.transport
-    if transport is not None:
-        peer = transport.get_extra_info("socket")
-        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
-        transport.abort()
-    return web.Response()
 
 
 def _misled(fault: Fault, page: Page, request: web.Request, body: dict[str, object]) -> web.Response:

@@ -59,7 +59,7 @@ def read_ledger(batch: Batch | None) -> Ledger:
         granted=len(batch.shards),
         stored=len(batch.files) + sum(shard.puts > 0 for shard in batch.shards),
     )
-    for each in batch.files:
+    for each in batch.single_files():
         ledger.names[each.name] += 1
         ledger.hashes.update([each.sha256.hex()] if each.sha256 else [])
     for content in batch.contents:

@@ -6,7 +6,7 @@ Nothing here reads the environment or touches a disk.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, get_args
 
 if TYPE_CHECKING:
@@ -21,10 +21,59 @@ CountMode = Literal["indexed", "accepted"]
 EqualNames = Literal["keep-both", "last-wins", "fail"]
 LimitStatement = Literal["field", "header", "both", "none"]
 
+Hashes = Literal["both", "crc32c", "md5", "none"]
+ETagKind = Literal["md5", "opaque", "weak", "none"]
+LengthKind = Literal["stated", "chunked", "unstated"]
+DialectName = Literal["google", "s3"]
+
 # 500 images of 20 MiB and their heads fit.
 DEFAULT_MAX_SHARD_BYTES = 10 * 1024**3
 # Google signs for at most seven days.
 MAX_GRANT_SECONDS = 7 * 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadOptions:
+    """How the store behind the download URLs behaves.
+
+    | option | meaning |
+    | --- | --- |
+    | seconds | how long a download URL is valid |
+    | dialect | `google`; or `s3`: its signatures, its headers, and 403 for an expired URL |
+    | hashes | which hashes an answer tells; md5 costs CPU when a file is first asked for |
+    | etag | the md5; a text that says nothing; the same, marked as weak; or none |
+    | length | stated; not stated, in chunks; not stated, ending with the connection |
+    | ranges | whether ranges are answered as such, or the whole file is sent |
+    """
+
+    seconds: int = 3600
+    dialect: DialectName = "google"
+    hashes: Hashes = "both"
+    etag: ETagKind = "md5"
+    length: LengthKind = "stated"
+    ranges: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work.
+
+        Raises:
+            ValueError: an option is outside its range; the text names it.
+        """
+        check_choice(self, "dialect", get_args(DialectName))
+        check_choice(self, "hashes", get_args(Hashes))
+        check_choice(self, "etag", get_args(ETagKind))
+        check_choice(self, "length", get_args(LengthKind))
+        check_range(self, "seconds", 1, MAX_GRANT_SECONDS)
+
+    @property
+    def needs_sums(self) -> bool:
+        """Whether an answer tells anything that follows from a file's bytes."""
+        return self.hashes != "none" or self.etag == "md5"
+
+    @property
+    def needs_md5(self) -> bool:
+        """Whether an answer tells a file's md5 in one way or another."""
+        return self.etag == "md5" or self.hashes in {"both", "md5"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +85,7 @@ class EmulatorOptions:
     | store | `memory`; `folder`: durable in `directory`; `count`: reads tars, keeps member names, drops contents |
     | directory | the folder of the `folder` store; keys, port, batches, grants and ledger live there too |
     | public_url | what signed URLs begin with, when clients come through a proxy |
-    | grant_seconds | how long a signed PUT or GET URL is valid |
+    | grant_seconds | how long a signed PUT URL is valid |
     | max_shard_bytes | the limit on one shard; enforced by the store when a header states it, else at indexing |
     | limit_statement | whether a grant says so in `maxFileSizeBytes`, in `x-goog-content-length-range`, both, or not |
     | index_delay_seconds | the least time between a PUT and its indexing |
@@ -48,7 +97,8 @@ class EmulatorOptions:
     | equal_names | two files of one name: both stay, the later replaces the earlier, or the later fails |
     | state_method | a grant says `"method": "PUT"` |
     | date_skew_seconds | how far its clock (`Date` and expiry) runs ahead of this machine's |
-    | md5 | also compute md5, at the price of much CPU |
+    | md5 | also compute md5 of what is stored, at the price of much CPU |
+    | downloads | how the store behind the download URLs behaves |
     """
 
     host: str = "127.0.0.1"
@@ -74,6 +124,7 @@ class EmulatorOptions:
     shard_id_in_url: bool = True
     count_mode: CountMode = "indexed"
     equal_names: EqualNames = "keep-both"
+    downloads: DownloadOptions = field(default_factory=DownloadOptions)
 
     def __post_init__(self) -> None:
         """Refuse what cannot work.
@@ -110,19 +161,33 @@ def _check_choices(options: EmulatorOptions) -> None:
         "equal_names": get_args(EqualNames),
     }
     for name, allowed in choices.items():
-        if getattr(options, name) not in allowed:
-            raise ValueError(f"{name} must be one of {', '.join(allowed)}: {getattr(options, name)!r}")
+        check_choice(options, name, allowed)
 
 
 def _check_ranges(options: EmulatorOptions) -> None:
-    ranges = {
-        "port": (0, 65535),
-        "page_size": (1, 1000),
-        "latency_seconds": (0, 3600),
-        "index_delay_seconds": (0, 3600),
-        "grant_seconds": (1, MAX_GRANT_SECONDS),
-        "max_shard_bytes": (1, 2**63),
-    }
-    for name, (least, most) in ranges.items():
-        if not least <= getattr(options, name) <= most:
-            raise ValueError(f"{name} must be between {least} and {most}: {getattr(options, name)!r}")
+    check_range(options, "port", 0, 65535)
+    check_range(options, "page_size", 1, 1000)
+    check_range(options, "latency_seconds", 0, 3600)
+    check_range(options, "index_delay_seconds", 0, 3600)
+    check_range(options, "grant_seconds", 1, MAX_GRANT_SECONDS)
+    check_range(options, "max_shard_bytes", 1, 2**63)
+
+
+def check_choice(options: object, name: str, allowed: tuple[str, ...]) -> None:
+    """Refuse an option that is none of the allowed words.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if getattr(options, name) not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}: {getattr(options, name)!r}")
+
+
+def check_range(options: object, name: str, least: float, most: float) -> None:
+    """Refuse an option that is too small or too large.
+
+    Raises:
+        ValueError: it is.
+    """
+    if not least <= getattr(options, name) <= most:
+        raise ValueError(f"{name} must be between {least} and {most}: {getattr(options, name)!r}")

@@ -1,4 +1,4 @@
-"""The store behind the signed URLs: objects come in by PUT and go out by GET, each exactly as it was granted.
+"""The store behind the upload URLs: objects come in by PUT, each exactly as it was granted.
 
 An object appears only if all of its bytes came.
 """
@@ -12,17 +12,16 @@ from uuid import uuid4
 import anyio
 from aiohttp import web
 
+from rfbulk.emulator.access import check_signature
 from rfbulk.emulator.answers import StoreError
 from rfbulk.emulator.bodies import BODY_FAULT_KEY, Checksums, crc32c_base64, new_checksums, read_body
 from rfbulk.emulator.events import ObjectStored
-from rfbulk.emulator.signing import SignatureRefusedError, SignedRequest
 
 if TYPE_CHECKING:
     from rfbulk.emulator.indexing import Indexer
     from rfbulk.emulator.service import Service
     from rfbulk.emulator.storage import ObjectWriter
 
-_SEND_BYTES = 1024 * 1024
 _LENGTH_RANGE = "x-goog-content-length-range"
 _GENERATION_MATCH = "x-goog-if-generation-match"
 
@@ -36,30 +35,13 @@ class StorageApi:
 
     async def put(self, request: web.Request) -> web.StreamResponse:
         """Store one object."""
-        self._authorise(request)
+        check_signature(self.service, request)
         object_name = request.match_info["object_name"]
         if object_name not in self.service.state.uploads:
             raise StoreError(404, "NoSuchUpload", "Nothing was granted here.")
         _check_length(request)
         self._check_generation(request, object_name)
         return await self._receive(request, object_name)
-
-    async def download(self, request: web.Request) -> web.StreamResponse:
-        """Send one file."""
-        self._authorise(request)
-        key, offset, size = (request.match_info[name] for name in ("key", "offset", "size"))
-        first = await self.service.store.read(key, int(offset), min(int(size), _SEND_BYTES))
-        if first is None:
-            raise StoreError(404, "NoSuchKey", "The specified key does not exist.")
-        response = web.StreamResponse(headers={"ETag": f'"{key}-{offset}"', "Content-Type": "application/octet-stream"})
-        response.content_length = int(size)
-        await response.prepare(request)
-        await response.write(first)
-        for at in range(_SEND_BYTES, int(size), _SEND_BYTES):
-            piece = await self.service.store.read(key, int(offset) + at, min(int(size) - at, _SEND_BYTES))
-            await response.write(piece or b"")
-        await response.write_eof()
-        return response
 
     async def _receive(self, request: web.Request, object_name: str) -> web.Response:
         generation = self.service.new_generation()
@@ -98,16 +80,6 @@ class StorageApi:
             raise
         await self.service.record(stored)
         self.indexer.submit(stored, scan)
-
-    def _authorise(self, request: web.Request) -> None:
-        if "Authorization" in request.headers:
-            raise StoreError(400, "InvalidArgument", "Only one authentication mechanism may be used.")
-        path, _, query = request.raw_path.partition("?")
-        signed = SignedRequest(request.method, path, query, list(request.headers.items()))
-        try:
-            self.service.signer.verify(signed, self.service.clock.now())
-        except SignatureRefusedError as error:
-            raise StoreError(error.status, error.code, error.message) from None
 
     def _check_generation(self, request: web.Request, object_name: str) -> None:
         if request.headers.get(_GENERATION_MATCH) == "0" and object_name in self.service.state.objects:

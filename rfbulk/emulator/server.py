@@ -12,13 +12,18 @@ import msgspec
 from aiohttp import web
 from anyio import to_thread
 
+from rfbulk.emulator.adding import NewBatch, NewFiles, NewParts, add_batch
 from rfbulk.emulator.app import make_app
-from rfbulk.emulator.faults import FaultScript
+from rfbulk.emulator.catalog import file_places
+from rfbulk.emulator.events import BatchRemoved
+from rfbulk.emulator.faultscript import FaultScript
 from rfbulk.emulator.indexing import Indexer
 from rfbulk.emulator.journal import Journal, new_identity
 from rfbulk.emulator.ledger import Ledger, read_ledger
 from rfbulk.emulator.options import EmulatorOptions
+from rfbulk.emulator.samples import sample_parts
 from rfbulk.emulator.service import Clock, Service, Traffic
+from rfbulk.emulator.shelf import read_whole
 from rfbulk.emulator.storage import CountStore, FolderStore, MemoryStore
 
 if TYPE_CHECKING:
@@ -26,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
+    from rfbulk.emulator.shelf import Place
     from rfbulk.emulator.storage import Store
 
 # A read is larger than this, so each arrives alone and is never joined with another, which would copy it again.
@@ -80,9 +86,58 @@ class Emulator:
         """How many requests of an operation were served at once at most."""
         return self._traffic.peaks
 
+    @property
+    def sent_bytes(self) -> int:
+        """How many bytes of files were sent in answer to downloads."""
+        return self._traffic.sent_bytes
+
     def ledger(self, batch_id: str) -> Ledger:
         """Return what a batch holds now; wait for `settled` first to have everything that was stored."""
         return read_ledger(self._entered.state.batches.get(batch_id))
+
+    async def add_batch(
+        self,
+        batch_id: str,
+        *,
+        parts: NewParts | None = None,
+        files: NewFiles = (),
+        display_name: str | None = None,
+        content_type: str | None = None,
+    ) -> None:
+        """Make a multipart batch of parts, or a simple or sharded one of files; or add to one that is there.
+
+        Raises:
+            ValueError: there are both parts and files, or the batch exists and is of the other kind.
+        """
+        await add_batch(self._entered, NewBatch(batch_id, parts, files, display_name, content_type))
+
+    async def add_sample_batch(self, batch_id: str) -> None:
+        """Make a multipart batch of results, pictures and archives, unless it is there already."""
+        if batch_id not in self._entered.state.batches:
+            await self.add_batch(batch_id, parts=await to_thread.run_sync(sample_parts), display_name="A sample")
+
+    async def remove_batch(self, batch_id: str) -> None:
+        """Let a batch be no more, as when its days are over; what had not been indexed is waited for."""
+        await self.settled()
+        await self._entered.record(BatchRemoved(batch_id))
+
+    async def read_file(self, batch_id: str, name: str, *, part: str | None = None) -> bytes:
+        """Return the bytes that a download of a file gives now; of equal names, the first.
+
+        Raises:
+            KeyError: there is no such file.
+        """
+        place = self.places(batch_id, part)[name]
+        pieces = [piece async for piece in read_whole(self._entered.shelf, place)]
+        return b"".join(pieces)
+
+    def places(self, batch_id: str, part: str | None = None) -> dict[str, Place]:
+        """Return where the contents of a batch's or a part's files are; of equal names, the first.
+
+        Raises:
+            KeyError: there is no such batch or part.
+        """
+        return file_places(self._entered.state.batches[batch_id], part)
 
     async def settled(self) -> None:
         """Wait until everything stored so far has been indexed."""

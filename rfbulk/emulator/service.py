@@ -7,16 +7,18 @@ from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from rfbulk.emulator.paging import PageTokens
-from rfbulk.emulator.signing import Signer, UrlGrant
+from rfbulk.emulator.shelf import Place, Shelf
+from rfbulk.emulator.signing import GOOGLE, S3, Signer, UrlGrant
 from rfbulk.emulator.state import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from rfbulk.emulator.events import Event
-    from rfbulk.emulator.faults import FaultScript
+    from rfbulk.emulator.faultscript import FaultScript
     from rfbulk.emulator.journal import Identity, Journal
     from rfbulk.emulator.options import EmulatorOptions
     from rfbulk.emulator.storage import Store
@@ -46,6 +48,7 @@ class Traffic:
 
     requests: Counter[str] = field(default_factory=Counter)
     peaks: Counter[str] = field(default_factory=Counter)
+    sent_bytes: int = 0
     _running: Counter[str] = field(default_factory=Counter)
 
     @contextmanager
@@ -73,6 +76,11 @@ class Service:
     traffic: Traffic
     public_url: str = ""
     state: State = field(default_factory=State)
+    shelf: Shelf = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Give the shelf what it reads from."""
+        self.shelf = Shelf(self.store, self.state.links)
 
     @property
     def tokens(self) -> PageTokens:
@@ -95,8 +103,26 @@ class Service:
         self.state.generation = max(self.state.generation + 1, int(self.clock.now() * _MICROSECONDS))
         return self.state.generation
 
-    def signed_url(self, method: str, object_name: str, headers: Mapping[str, str]) -> str:
-        """Return a URL that permits one method on one object of the store, from now on for a grant's time."""
+    def new_key(self) -> str:
+        """Return a key for something new; it ends with its generation."""
+        return f"{uuid4().hex}.{self.new_generation()}"
+
+    def upload_url(self, object_name: str, headers: Mapping[str, str]) -> str:
+        """Return a URL that permits one PUT, from now on for a grant's time."""
         path = f"{STORAGE_PREFIX}/{self.identity.bucket}/{object_name}"
-        grant = UrlGrant(method, self.public_url, path, headers, self.options.grant_seconds)
+        grant = UrlGrant("PUT", self.public_url, path, headers, self.options.grant_seconds)
         return self.signer.sign(grant, self.clock.now())
+
+    def download_url(self, place: Place, name: str, method: str = "GET") -> str:
+        """Return a URL that permits the download of a file, from now on for a while."""
+        options = self.options.downloads
+        path = f"{STORAGE_PREFIX}/{self.identity.bucket}/files/{place.key}/{place.offset}/{place.size}"
+        dialect = S3 if options.dialect == "s3" else GOOGLE
+        grant = UrlGrant(method, self.public_url, f"{path}/{_in_path(name)}", {}, options.seconds, dialect)
+        return self.signer.sign(grant, self.clock.now())
+
+
+def _in_path(name: str) -> str:
+    """Return a name as the end of a path that no client resolves to another one."""
+    is_odd = any(segment in {"", ".", ".."} for segment in name.split("/")) or not name.isprintable() or "\\" in name
+    return "file" if is_odd else name

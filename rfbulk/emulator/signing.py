@@ -1,4 +1,4 @@
-"""Google V4 signed URLs, made and verified with the emulator's own HMAC key.
+"""V4 signed URLs as Google makes them, or as S3 does, made and verified with the emulator's own HMAC key.
 
 Pure: requests come as plain values and the time is given. It never looks at a body.
 """
@@ -9,17 +9,45 @@ import hashlib
 import hmac
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, unquote
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-ALGORITHM = "GOOG4-HMAC-SHA256"
 _DATE_FORMAT = "%Y%m%dT%H%M%SZ"
-_ACCESS_ID = "GOOGEMULATOR"
-_SCOPE = "auto/storage/goog4_request"
-_REQUIRED = ("X-Goog-Algorithm", "X-Goog-Credential", "X-Goog-Date", "X-Goog-Expires", "X-Goog-SignedHeaders")
+_REQUIRED = ("Algorithm", "Credential", "Date", "Expires", "SignedHeaders")
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How one kind of store writes its signatures, and how it refuses an expired one."""
+
+    prefix: str
+    algorithm: str
+    access_id: str
+    scope: str
+    key_prefix: bytes
+    expired: tuple[int, str, str]
+
+
+GOOGLE = Dialect(
+    prefix="X-Goog-",
+    algorithm="GOOG4-HMAC-SHA256",
+    access_id="GOOGEMULATOR",
+    scope="auto/storage/goog4_request",
+    key_prefix=b"GOOG4",
+    expired=(400, "ExpiredToken", "The provided token has expired."),
+)
+S3 = Dialect(
+    prefix="X-Amz-",
+    algorithm="AWS4-HMAC-SHA256",
+    access_id="AKIAEMULATOR",
+    scope="us-east-1/s3/aws4_request",
+    key_prefix=b"AWS4",
+    expired=(403, "AccessDenied", "Request has expired"),
+)
 
 
 class SignatureRefusedError(Exception):
@@ -51,6 +79,7 @@ class UrlGrant:
     path: str
     headers: Mapping[str, str]
     seconds: int
+    dialect: Dialect = GOOGLE
 
 
 class Signer:
@@ -67,17 +96,18 @@ class Signer:
         date = datetime.fromtimestamp(now, UTC)
         host = grant.base_url.split("://", 1)[1].rstrip("/")
         headers = {"host": host, **{name.lower(): value for name, value in grant.headers.items()}}
+        dialect = grant.dialect
         parameters = {
-            "X-Goog-Algorithm": ALGORITHM,
-            "X-Goog-Credential": f"{_ACCESS_ID}/{date:%Y%m%d}/{_SCOPE}",
-            "X-Goog-Date": date.strftime(_DATE_FORMAT),
-            "X-Goog-Expires": str(grant.seconds),
-            "X-Goog-SignedHeaders": ";".join(sorted(headers)),
+            f"{dialect.prefix}Algorithm": dialect.algorithm,
+            f"{dialect.prefix}Credential": f"{dialect.access_id}/{date:%Y%m%d}/{dialect.scope}",
+            f"{dialect.prefix}Date": date.strftime(_DATE_FORMAT),
+            f"{dialect.prefix}Expires": str(grant.seconds),
+            f"{dialect.prefix}SignedHeaders": ";".join(sorted(headers)),
         }
         path = _canonical_path(grant.path)
         query = _canonical_query(list(parameters.items()))
-        signature = self._signature(grant.method, path, parameters, headers)
-        return f"{grant.base_url.rstrip('/')}{path}?{query}&X-Goog-Signature={signature}"
+        signature = self._signature(dialect, _canonical(grant.method, path, parameters, headers), parameters)
+        return f"{grant.base_url.rstrip('/')}{path}?{query}&{dialect.prefix}Signature={signature}"
 
     def verify(self, request: SignedRequest, now: float) -> None:
         """Accept a request that was signed by this key, is unchanged, and has not expired.
@@ -87,43 +117,57 @@ class Signer:
         """
         pairs = parse_qsl(request.query, keep_blank_values=True)
         parameters = dict(pairs)
-        given = parameters.pop("X-Goog-Signature", "")
-        if not given or len(parameters) != len(pairs) - 1 or any(name not in parameters for name in _REQUIRED):
+        dialect = S3 if f"{S3.prefix}Signature" in parameters else GOOGLE
+        given = parameters.pop(f"{dialect.prefix}Signature", "")
+        is_complete = all(f"{dialect.prefix}{name}" in parameters for name in _REQUIRED)
+        if not given or len(parameters) != len(pairs) - 1 or not is_complete:
             raise SignatureRefusedError(403, "AccessDenied", "The request carries no complete V4 signature.")
-        headers = _signed_headers(request.headers, parameters["X-Goog-SignedHeaders"].split(";"))
-        wanted = self._signature(request.method, _canonical_path(request.path), parameters, headers)
+        headers = _signed_headers(request.headers, dialect, parameters[f"{dialect.prefix}SignedHeaders"].split(";"))
+        canonical = _canonical(request.method, _canonical_path(request.path), parameters, headers)
+        wanted = self._signature(dialect, canonical, parameters)
         if not hmac.compare_digest(wanted.encode(), given.encode()):
             raise _mismatch("The signature we calculated does not match the one that was sent.")
-        _check_expiry(parameters, now)
+        _check_expiry(dialect, parameters, now)
 
-    def _signature(self, method: str, path: str, parameters: Mapping[str, str], headers: Mapping[str, str]) -> str:
-        names = sorted(headers)
-        canonical = "\n".join(
-            [
-                method,
-                path,
-                _canonical_query(list(parameters.items())),
-                *(f"{name}:{headers[name]}" for name in names),
-                "",
-                ";".join(names),
-                "UNSIGNED-PAYLOAD",
-            ]
-        )
-        scope = parameters["X-Goog-Credential"].partition("/")[2]
+    def _signature(self, dialect: Dialect, canonical: str, parameters: Mapping[str, str]) -> str:
+        scope = parameters[f"{dialect.prefix}Credential"].partition("/")[2]
         digest = hashlib.sha256(canonical.encode()).hexdigest()
-        text = "\n".join([parameters["X-Goog-Algorithm"], parameters["X-Goog-Date"], scope, digest])
-        key = b"GOOG4" + self._secret
-        for piece in scope.split("/"):
-            key = hmac.digest(key, piece.encode(), "sha256")
-        return hmac.new(key, text.encode(), "sha256").hexdigest()
+        stated = [parameters[f"{dialect.prefix}Algorithm"], parameters[f"{dialect.prefix}Date"], scope, digest]
+        key = _signing_key(self._secret, dialect.key_prefix, scope)
+        return hmac.new(key, "\n".join(stated).encode(), "sha256").hexdigest()
 
 
-def _signed_headers(sent: Sequence[tuple[str, str]], names: Sequence[str]) -> dict[str, str]:
+@lru_cache(maxsize=16)
+def _signing_key(secret: bytes, prefix: bytes, scope: str) -> bytes:
+    """Derive the key of a day and a place. A page of a thousand URLs needs one."""
+    key = prefix + secret
+    for piece in scope.split("/"):
+        key = hmac.digest(key, piece.encode(), "sha256")
+    return key
+
+
+def _canonical(method: str, path: str, parameters: Mapping[str, str], headers: Mapping[str, str]) -> str:
+    names = sorted(headers)
+    return "\n".join(
+        [
+            method,
+            path,
+            _canonical_query(list(parameters.items())),
+            *(f"{name}:{headers[name]}" for name in names),
+            "",
+            ";".join(names),
+            "UNSIGNED-PAYLOAD",
+        ]
+    )
+
+
+def _signed_headers(sent: Sequence[tuple[str, str]], dialect: Dialect, names: Sequence[str]) -> dict[str, str]:
     values: dict[str, list[str]] = {}
     for name, value in sent:
         values.setdefault(name.lower(), []).append(" ".join(value.split()))
-    # Google signs every extension header; one that is sent beyond them was not granted.
-    unknown = sorted(name for name in values if name.startswith("x-goog-") and name not in names)
+    # Every extension header is signed; one that is sent beyond them was not granted.
+    extension = dialect.prefix.lower()
+    unknown = sorted(name for name in values if name.startswith(extension) and name not in names)
     if unknown:
         raise _mismatch(f"Headers that were not signed: {', '.join(unknown)}.")
     missing = sorted(name for name in names if name not in values)
@@ -132,10 +176,10 @@ def _signed_headers(sent: Sequence[tuple[str, str]], names: Sequence[str]) -> di
     return {name: ",".join(values[name]) for name in names}
 
 
-def _check_expiry(parameters: Mapping[str, str], now: float) -> None:
-    date = datetime.strptime(parameters["X-Goog-Date"], _DATE_FORMAT).replace(tzinfo=UTC)
-    if now >= date.timestamp() + int(parameters["X-Goog-Expires"]):
-        raise SignatureRefusedError(400, "ExpiredToken", "The provided token has expired.")
+def _check_expiry(dialect: Dialect, parameters: Mapping[str, str], now: float) -> None:
+    date = datetime.strptime(parameters[f"{dialect.prefix}Date"], _DATE_FORMAT).replace(tzinfo=UTC)
+    if now >= date.timestamp() + int(parameters[f"{dialect.prefix}Expires"]):
+        raise SignatureRefusedError(*dialect.expired)
 
 
 def _mismatch(message: str) -> SignatureRefusedError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 import anyio
 from aiohttp import BodyPartReader, web
@@ -36,7 +35,7 @@ class SimpleApi:
         mode = self.service.options.equal_names
         if mode == "fail" and name in set(batch.names()):
             raise ApiError(409, f"a file of this name is in the batch already: {name}")
-        key = uuid4().hex
+        key = self.service.new_key()
         size = await self._store(part, key, name)
         sha256 = await self.service.store.sha256(key)
         now = self.service.clock.now()

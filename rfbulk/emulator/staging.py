@@ -1,4 +1,4 @@
-"""The Data Staging API: batches, grants, listings. It answers from the state and stores nothing itself but grants."""
+"""The Data Staging API: batches, shards, grants. It answers from the state and stores nothing itself but grants."""
 
 from __future__ import annotations
 
@@ -10,17 +10,15 @@ from uuid import uuid4
 from rfbulk.emulator.answers import ApiError, json_answer, timestamp
 from rfbulk.emulator.events import BatchCreated, UploadGranted
 from rfbulk.emulator.listing import read_page
-from rfbulk.emulator.state import SHARDED_BATCH, SIMPLE_BATCH, unpack_members
+from rfbulk.emulator.state import SHARDED_BATCH, SIMPLE_BATCH
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from aiohttp import web
 
     from rfbulk.emulator.service import Service
     from rfbulk.emulator.state import Batch, Shard
 
-_BATCH_ID = re.compile(r"[a-z0-9_-]{1,64}")
+BATCH_ID = re.compile(r"[a-z0-9_-]{1,64}")
 _BATCH_LIFE_SECONDS = 7 * 24 * 3600
 _VIDEO_EXTENSIONS = frozenset("mp4 m4a m4p m4b m4r m4v avi mov mkv flv wmv mpeg mpg 3gp webm ogg".split())  # noqa: SIM905 - read as the service documents them
 # registered and uploaded are still going
@@ -34,9 +32,22 @@ def batch_id_of(request: web.Request) -> str:
         ApiError: 400, it cannot be the name of a batch.
     """
     batch_id = request.match_info["batch_id"]
-    if not _BATCH_ID.fullmatch(batch_id):
+    if not BATCH_ID.fullmatch(batch_id):
         raise ApiError(400, "batch id must match ^[a-z0-9_-]{1,64}$")
     return batch_id
+
+
+def batch_of(service: Service, request: web.Request) -> Batch:
+    """Return the batch that a request's path names.
+
+    Raises:
+        ApiError: 404, there is none.
+    """
+    batch_id = batch_id_of(request)
+    batch = service.state.batches.get(batch_id)
+    if batch is None:
+        raise ApiError(404, f"batch {batch_id} does not exist")
+    return batch
 
 
 async def ensure_batch(service: Service, request: web.Request, batch_type: str, content_type: str) -> Batch:
@@ -75,30 +86,14 @@ class StagingApi:
 
     async def batch(self, request: web.Request) -> web.Response:
         """Describe one batch."""
-        return json_answer({"batch": _metadata(self._batch(request))})
-
-    async def count(self, request: web.Request) -> web.Response:
-        """Count a batch's files."""
-        batch = self._batch(request)
-        return json_answer({"count": getattr(batch, self.service.options.count_mode)})
+        return json_answer({"batch": _metadata(batch_of(self.service, request))})
 
     async def shards(self, request: web.Request) -> web.Response:
         """List the statuses of a batch's shards."""
-        batch = self._batch(request)
+        batch = batch_of(self.service, request)
         rows = [shard for shard in batch.shards if shard.puts or self.service.options.list_unfilled_shards]
         page = read_page(self.service, request, f"shards/{batch.batch_id}")
         return page.answer("shards", [_shard_row(shard) for shard in rows[page.start : page.end]], len(rows))
-
-    async def list_files(self, request: web.Request) -> web.Response:
-        """List a batch's files with signed download URLs."""
-        batch = self._batch(request)
-        page = read_page(self.service, request, f"list/{batch.batch_id}")
-        return page.answer("filesMetadata", list(self._files(batch, page.start, page.end)), batch.indexed)
-
-    async def parts(self, request: web.Request) -> web.Response:
-        """List the parts of a multipart batch."""
-        batch = self._batch(request)
-        raise ApiError(400, f"batch {batch.batch_id} is not a multipart batch")
 
     async def grant_shard(self, request: web.Request) -> web.Response:
         """Register a new shard; every call registers another."""
@@ -124,7 +119,7 @@ class StagingApi:
         if options.if_generation_match:
             headers["x-goog-if-generation-match"] = "0"
         details: dict[str, object] = {
-            "uploadURL": self.service.signed_url("PUT", upload.object_name, headers),
+            "uploadURL": self.service.upload_url(upload.object_name, headers),
             "extensionHeaders": headers,
         }
         if options.state_method:
@@ -132,35 +127,6 @@ class StagingApi:
         if options.states_limit_in_field:
             details["maxFileSizeBytes"] = options.max_shard_bytes
         return json_answer({"status": "ok", "signedURLDetails": details})
-
-    def _batch(self, request: web.Request) -> Batch:
-        batch_id = batch_id_of(request)
-        batch = self.service.state.batches.get(batch_id)
-        if batch is None:
-            raise ApiError(404, f"batch {batch_id} does not exist")
-        if "partName" in request.query:
-            raise ApiError(400, f"batch {batch_id} is not a multipart batch")
-        return batch
-
-    def _files(self, batch: Batch, start: int, end: int) -> Iterator[dict[str, object]]:
-        content_type = batch.content_type.removesuffix("s")
-        for each in batch.files[start:end]:
-            url = self._download_url(each.key, 0, each.size, each.name)
-            yield {"downloadURL": url, "fileName": each.name, "contentType": content_type}
-        passed = len(batch.files)
-        for content in batch.contents:
-            first, last = max(start - passed, 0), min(end - passed, content.count)
-            passed += content.count
-            for member in unpack_members(content.members)[first:last] if first < last else ():
-                yield {
-                    "downloadURL": self._download_url(content.key, member.offset, member.size, member.name),
-                    "fileName": member.name,
-                    "contentType": content_type,
-                    "shardId": content.shard_id,
-                }
-
-    def _download_url(self, key: str, offset: int, size: int, name: str) -> str:
-        return self.service.signed_url("GET", f"files/{key}/{offset}/{size}/{name}", {})
 
 
 def file_name_of(request: web.Request, extensions: frozenset[str]) -> str:

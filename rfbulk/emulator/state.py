@@ -12,11 +12,15 @@ import msgspec
 
 from rfbulk.emulator.events import (
     BatchCreated,
+    BatchRemoved,
     Event,
+    FilesAdded,
     FileStored,
     ObjectStored,
+    PartAdded,
     ShardIndexed,
     ShardScanned,
+    StoredFile,
     UploadGranted,
 )
 from rfbulk.emulator.tarscan import Member
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
 
 SIMPLE_BATCH = "simple-batch"
 SHARDED_BATCH = "sharded-batch"
+MULTIPART_BATCH = "multipart-batch"
 
 _MEMBERS = msgspec.msgpack.Decoder(list[Member])
 
@@ -72,14 +77,12 @@ class Content:
         self.members, self.count = pack_members(kept), len(kept)
 
 
-@dataclass(frozen=True, slots=True)
-class StoredFile:
-    """One file of a simple batch."""
+@dataclass(slots=True)
+class Part:
+    """One part of a multipart batch."""
 
-    name: str
-    key: str
-    size: int
-    sha256: bytes
+    about: PartAdded
+    files: list[StoredFile] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -94,20 +97,31 @@ class Batch:
     shards: list[Shard] = field(default_factory=list)
     contents: list[Content] = field(default_factory=list)
     files: list[StoredFile] = field(default_factory=list)
+    parts: dict[str, Part] = field(default_factory=dict)
 
     @property
     def indexed(self) -> int:
         """How many files are in the batch."""
-        return len(self.files) + sum(content.count for content in self.contents)
+        return self._single + sum(content.count for content in self.contents)
 
     @property
     def accepted(self) -> int:
         """How many files arrived, indexed or not, good or bad."""
-        return len(self.files) + sum(shard.accepted for shard in self.shards)
+        return self._single + sum(shard.accepted for shard in self.shards)
+
+    @property
+    def _single(self) -> int:
+        return len(self.files) + sum(len(part.files) for part in self.parts.values())
+
+    def single_files(self) -> Iterator[StoredFile]:
+        """Go through the files that came by themselves, not in a shard's tar."""
+        yield from self.files
+        for part in self.parts.values():
+            yield from part.files
 
     def names(self, *, except_shard: str | None = None) -> Iterator[str]:
         """Go through the names of all files, or of all but one shard's, once for each time they are there."""
-        yield from (each.name for each in self.files)
+        yield from (each.name for each in self.single_files())
         for content in self.contents:
             if content.shard_id != except_shard:
                 yield from (member.name for member in unpack_members(content.members))
@@ -121,6 +135,7 @@ class State:
     shards: dict[str, Shard] = field(default_factory=dict)
     uploads: dict[str, Shard] = field(default_factory=dict)
     objects: dict[str, ObjectStored] = field(default_factory=dict)
+    links: dict[str, str] = field(default_factory=dict)
     generation: int = 0
 
     def unindexed(self) -> list[ObjectStored]:
@@ -144,6 +159,12 @@ class State:
                 self._index(event)
             case FileStored():
                 self._add_file(event)
+            case PartAdded():
+                self.batches[event.batch_id].parts.setdefault(event.name, Part(event))
+            case FilesAdded():
+                self._add_files(event)
+            case BatchRemoved():
+                self._remove(event.batch_id)
             case _:
                 assert_never(event)
 
@@ -182,7 +203,7 @@ class State:
 
     def _add_file(self, event: FileStored) -> None:
         batch = self.batches[event.batch_id]
-        added = StoredFile(event.name, event.key, event.size, event.sha256)
+        added = StoredFile(event.name, event.key, event.size, sha256=event.sha256)
         if event.upload is not None:
             self.uploads[event.upload].status = "indexed"
         for place, present in enumerate(batch.files if event.instead else ()):
@@ -190,3 +211,15 @@ class State:
                 batch.files[place] = added
                 return
         batch.files.append(added)
+
+    def _remove(self, batch_id: str) -> None:
+        self.batches.pop(batch_id, None)
+        for name in [name for name, shard in self.uploads.items() if shard.batch_id == batch_id]:
+            self.shards.pop(self.uploads.pop(name).shard_id)
+            self.objects.pop(name, None)
+
+    def _add_files(self, event: FilesAdded) -> None:
+        batch = self.batches[event.batch_id]
+        files = batch.files if event.part is None else batch.parts[event.part].files
+        files.extend(event.files)
+        self.links.update(event.links)

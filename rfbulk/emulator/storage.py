@@ -6,6 +6,7 @@ Objects stream in chunk by chunk and appear whole or not at all. Disks are only 
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
@@ -14,7 +15,7 @@ from anyio import to_thread
 from rfbulk.emulator.tarscan import Scan, TarScanner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 # One thread hop writes this much.
@@ -55,6 +56,18 @@ class Store(Protocol):
         """Return `size` bytes of an object from `offset`, or None if it is not kept."""
         ...
 
+    def pieces(self, key: str, offset: int, size: int) -> Iterator[bytes | memoryview]:
+        """Go through `size` bytes of an object from `offset`, in a thread.
+
+        Raises:
+            KeyError: it is not kept.
+        """
+        ...
+
+    def path(self, key: str) -> Path | None:
+        """Return the file that an object is, if it is one."""
+        ...
+
     async def sha256(self, key: str) -> bytes:
         """Return the hash of a whole object, or nothing if it is not kept."""
         ...
@@ -62,6 +75,29 @@ class Store(Protocol):
     async def remove(self, key: str) -> None:
         """Forget an object."""
         ...
+
+
+def read_file(path: Path, offset: int, size: int) -> bytes:
+    """Return a piece of a file; in a thread.
+
+    Raises:
+        KeyError: there is no such file.
+    """
+    try:
+        with path.open("rb", buffering=0) as file:
+            return os.pread(file.fileno(), size, offset)
+    except OSError:
+        raise KeyError(str(path)) from None
+
+
+def file_pieces(path: Path, offset: int, size: int) -> Iterator[bytes]:
+    """Go through a piece of a file; in a thread.
+
+    Raises:
+        KeyError: there is no such file.
+    """
+    for at in range(offset, offset + size, _READ_BYTES):
+        yield read_file(path, at, min(_READ_BYTES, offset + size - at))
 
 
 def _scan_chunks(read: Callable[[], bytes]) -> Scan:
@@ -87,6 +123,14 @@ class CountStore:
 
     async def read(self, key: str, offset: int, size: int) -> bytes | None:  # noqa: ARG002 - the protocol's parameters
         """Have nothing to return."""
+        return None
+
+    def pieces(self, key: str, offset: int, size: int) -> Iterator[bytes | memoryview]:  # noqa: ARG002 - the protocol's
+        """Have nothing to go through."""
+        raise KeyError(key)
+
+    def path(self, key: str) -> Path | None:  # noqa: ARG002 - the protocol's parameter
+        """Have no files."""
         return None
 
     async def sha256(self, key: str) -> bytes:  # noqa: ARG002 - the protocol's parameter
@@ -122,6 +166,10 @@ class MemoryStore:
         """Begin an object."""
         return _MemoryWriter(self._objects, key)
 
+    def holds(self, key: str) -> bool:
+        """Tell whether an object of this key is here."""
+        return key in self._objects
+
     async def scan(self, key: str) -> Scan:
         """Read an object as a shard's tar, in a thread."""
         return await to_thread.run_sync(self._scan, key)
@@ -130,6 +178,16 @@ class MemoryStore:
         """Return a piece of an object."""
         body = self._objects.get(key)
         return None if body is None else bytes(memoryview(body)[offset : offset + size])
+
+    def pieces(self, key: str, offset: int, size: int) -> Iterator[bytes | memoryview]:
+        """Go through a piece of an object."""
+        body = memoryview(self._objects[key])[offset : offset + size]
+        for at in range(0, len(body), _READ_BYTES):
+            yield body[at : at + _READ_BYTES]
+
+    def path(self, key: str) -> Path | None:  # noqa: ARG002 - the protocol's parameter
+        """Have no files."""
+        return None
 
     async def sha256(self, key: str) -> bytes:
         """Return the hash of an object."""
@@ -183,6 +241,14 @@ class FolderStore:
         """Return a piece of an object."""
         return await to_thread.run_sync(self._read, key, offset, size)
 
+    def pieces(self, key: str, offset: int, size: int) -> Iterator[bytes | memoryview]:
+        """Go through a piece of an object."""
+        return file_pieces(self.directory / key, offset, size)
+
+    def path(self, key: str) -> Path | None:
+        """Return the object's file."""
+        return self.directory / key
+
     async def sha256(self, key: str) -> bytes:
         """Return the hash of an object."""
         return await to_thread.run_sync(self._sha256, key)
@@ -201,10 +267,8 @@ class FolderStore:
 
     def _read(self, key: str, offset: int, size: int) -> bytes | None:
         try:
-            with (self.directory / key).open("rb") as file:
-                file.seek(offset)
-                return file.read(size)
-        except FileNotFoundError:
+            return read_file(self.directory / key, offset, size)
+        except KeyError:
             return None
 
     def _sha256(self, key: str) -> bytes:
