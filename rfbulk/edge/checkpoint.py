@@ -10,6 +10,8 @@ import hashlib
 import sqlite3
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from itertools import chain
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -80,16 +82,17 @@ class Checkpoint:
 
     async def pending_after(self, number: int, limit: int) -> list[Shard]:
         """Return up to `limit` shards that are still to be sent, in order of their ids, beyond `number`."""
-        states = ",".join(str(int(state)) for state in sorted(PENDING))
-        sql = f"SELECT {schema.COLUMNS} FROM shards WHERE state IN ({states}) AND id > ? ORDER BY id LIMIT ?"  # noqa: S608 - constants
-        return await self._writer.run(lambda db: [schema.shard_from(row) for row in db.execute(sql, (number, limit))])
+
+        def work(db: sqlite3.Connection) -> list[Shard]:
+            # State by state, so that the index gives them in order: sorting would read all that is still to be sent.
+            found = [_in_state(db, state, number, limit) for state in PENDING]
+            return sorted(chain.from_iterable(found), key=attrgetter("id"))[:limit]
+
+        return await self._writer.run(work)
 
     async def in_state(self, state: ShardState, after: int = 0, limit: int = 100) -> list[Shard]:
         """Return up to `limit` shards of one state, in order of their ids, beyond `after`."""
-        sql = f"SELECT {schema.COLUMNS} FROM shards WHERE state = ? AND id > ? ORDER BY id LIMIT ?"  # noqa: S608 - constants
-        return await self._writer.run(
-            lambda db: [schema.shard_from(row) for row in db.execute(sql, (state, after, limit))]
-        )
+        return await self._writer.run(lambda db: _in_state(db, state, after, limit))
 
     async def update(self, shard: Shard) -> None:
         """Record where a shard stands. Its members stay as they are."""
@@ -214,10 +217,16 @@ def _execute(db: sqlite3.Connection, sql: str, values: tuple[Any, ...]) -> None:
     db.execute(sql, values)
 
 
+def _in_state(db: sqlite3.Connection, state: ShardState, after: int, limit: int) -> list[Shard]:
+    sql = f"SELECT {schema.COLUMNS} FROM whole_shards WHERE state = ? AND id > ? ORDER BY id LIMIT ?"  # noqa: S608 - constants
+    return [schema.shard_from(row) for row in db.execute(sql, (state, after, limit))]
+
+
 _INSERT_SHARD: Final = (
-    "INSERT INTO shards (sequence, state, images, image_bytes, tar_bytes, members, members_crc32c)"
-    " VALUES (coalesce(?, (SELECT coalesce(max(sequence), 0) + 1 FROM shards)), ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO shards (sequence, state, images, image_bytes, tar_bytes)"
+    " VALUES (coalesce(?, (SELECT coalesce(max(sequence), 0) + 1 FROM shards)), ?, ?, ?, ?)"
 )
+_PUT_MEMBERS: Final = "INSERT OR REPLACE INTO members VALUES (?, ?, ?)"
 
 
 def _insert_planned(
@@ -225,15 +234,15 @@ def _insert_planned(
 ) -> None:
     for entries, tar_bytes in shards:
         image_bytes = sum(entry.size for entry in entries)
-        packed = schema.pack_members(entries)
-        db.execute(_INSERT_SHARD, (sequence, ShardState.PLANNED, len(entries), image_bytes, tar_bytes, *packed))
+        row = db.execute(_INSERT_SHARD, (sequence, ShardState.PLANNED, len(entries), image_bytes, tar_bytes))
+        db.execute(_PUT_MEMBERS, (row.lastrowid, *schema.pack_members(entries)))
 
 
 def _repack(db: sqlite3.Connection, shard: Shard, failures: Sequence[tuple[Entry, RefusalReason, str]]) -> None:
-    sql = "UPDATE shards SET images = ?, image_bytes = ?, tar_bytes = ?, members = ?, members_crc32c = ? WHERE id = ?"
+    sql = "UPDATE shards SET images = ?, image_bytes = ?, tar_bytes = ? WHERE id = ?"
     db.execute(schema.UPDATE, schema.shard_values(shard))
-    packed = schema.pack_members(shard.entries)
-    db.execute(sql, (len(shard.entries), shard.image_bytes, shard.tar_bytes, *packed, shard.id))
+    db.execute(sql, (len(shard.entries), shard.image_bytes, shard.tar_bytes, shard.id))
+    db.execute(_PUT_MEMBERS, (shard.id, *schema.pack_members(shard.entries)))
     _insert_failures(db, failures, None)
 
 

@@ -25,8 +25,6 @@ CREATE TABLE shards (
     images INTEGER NOT NULL,
     image_bytes INTEGER NOT NULL,
     tar_bytes INTEGER NOT NULL,
-    members BLOB NOT NULL,
-    members_crc32c INTEGER NOT NULL,
     url TEXT,
     headers TEXT,
     max_bytes INTEGER,
@@ -43,6 +41,10 @@ CREATE TABLE shards (
     is_verified INTEGER NOT NULL DEFAULT 0,
     detail TEXT NOT NULL DEFAULT ''
 );
+CREATE TABLE members (shard INTEGER PRIMARY KEY, packed BLOB NOT NULL, crc32c INTEGER NOT NULL);
+CREATE VIEW whole_shards AS
+    SELECT shards.*, members.packed AS members, members.crc32c AS members_crc32c
+    FROM shards JOIN members ON members.shard = shards.id;
 CREATE INDEX shards_by_state ON shards (state, id);
 CREATE INDEX shards_by_sequence ON shards (sequence, id);
 CREATE TABLE failures (
@@ -56,6 +58,8 @@ CREATE TABLE failures (
 ) WITHOUT ROWID;
 """
 
+# The members of a shard have a table of their own: an update writes the whole of a row anew, and there are five to a
+# shard's life.
 COLUMNS: Final = (
     "id, sequence, state, tar_bytes, members, members_crc32c, url, headers, max_bytes, expires_at, once_only, grants,"
     " attempts, in_doubt, hash_failures, forbidden, object_path, etag, crc32c, is_verified, detail"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rfbulk.core.model import Entry
 
 _PAGE: Final = (
-    "SELECT sequence, id, state, members, members_crc32c FROM shards"
+    "SELECT sequence, id, state, members, members_crc32c FROM whole_shards"
     " WHERE state != ? AND sequence <= ? AND (sequence, id) > (?, ?) ORDER BY sequence, id LIMIT 32"
 )
 
@@ -129,7 +129,7 @@ class KnownEntries:
         """Files have left the source, or come in another order: read on from where this one stands."""
         if shard != self._at:
             self._at = shard
-            row = self._db.execute("SELECT members, members_crc32c FROM shards WHERE id = ?", (shard[1],)).fetchone()
+            row = self._db.execute("SELECT packed, crc32c FROM members WHERE shard = ?", (shard[1],)).fetchone()
             self._upcoming, self._read_ahead = list(schema.unpack_members(*row)), []
         file = entry.root, entry.path
         places = (place for place, known in enumerate(self._upcoming) if (known.root, known.path) == file)

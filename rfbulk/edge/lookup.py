@@ -60,7 +60,7 @@ def _members(db: sqlite3.Connection, numbers: Sequence[int] | None) -> Iterable[
     if numbers is None:
         numbers = [row[0] for row in db.execute(f"SELECT id FROM shards WHERE state IN ({_ARRIVED})")]  # noqa: S608 - constants
     for number in numbers:
-        yield from db.execute("SELECT id, members, members_crc32c FROM shards WHERE id = ?", (number,))
+        yield from db.execute("SELECT shard, packed, crc32c FROM members WHERE shard = ?", (number,))
 
 
 def mark_listed(db: sqlite3.Connection, names: Sequence[str]) -> None:
@@ -84,5 +84,5 @@ def doubled_names(db: sqlite3.Connection, limit: int) -> list[str]:
 
 def shard_by_id(db: sqlite3.Connection, number: int) -> Shard:
     """Return one shard."""
-    row = db.execute(f"SELECT {schema.COLUMNS} FROM shards WHERE id = ?", (number,)).fetchone()  # noqa: S608
+    row = db.execute(f"SELECT {schema.COLUMNS} FROM whole_shards WHERE id = ?", (number,)).fetchone()  # noqa: S608
     return schema.shard_from(row)

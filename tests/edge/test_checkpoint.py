@@ -197,7 +197,7 @@ def test_any_state_comes_back_as_it_was_recorded(memory: sqlite3.Connection, sha
     memory.execute("DELETE FROM shards")
     module._insert_planned(memory, [(shard.entries, shard.tar_bytes)])
     memory.execute(schema.UPDATE, schema.shard_values(shard))
-    row = memory.execute(f"SELECT {schema.COLUMNS} FROM shards").fetchone()  # noqa: S608 - constants
+    row = memory.execute(f"SELECT {schema.COLUMNS} FROM whole_shards").fetchone()  # noqa: S608 - constants
     expected = shard if shard.state is ShardState.GRANTED else replace(shard, grant=None)
     assert expected == schema.shard_from(row)
 

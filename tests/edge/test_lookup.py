@@ -124,6 +124,6 @@ def test_one_shard_can_be_read(db: sqlite3.Connection) -> None:
 
 def test_damaged_members_are_not_looked_up(db: sqlite3.Connection) -> None:
     sent(db, "a")
-    db.execute("UPDATE shards SET members = zeroblob(length(members))")
+    db.execute("UPDATE members SET packed = zeroblob(length(packed))")
     with pytest.raises(CheckpointDamaged):
         lookup.begin_look_up(db, None)
