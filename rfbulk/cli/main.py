@@ -20,6 +20,17 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "shards": ("rfbulk.cli.batches:shards", "List the shards of a batch and how far each is."),
         "wait": ("rfbulk.cli.batches:wait", "Wait until a batch is ready."),
     },
+    "job": {
+        "start": ("rfbulk.cli.job_start:start", "Start a job on a batch, once."),
+        "list": ("rfbulk.cli.jobs:list_jobs", "List the jobs of the workspace."),
+        "show": ("rfbulk.cli.jobs:show", "Describe a job and how far each stage is."),
+        "stages": ("rfbulk.cli.jobs:stages", "List the stages of a job and the batches they make."),
+        "tasks": ("rfbulk.cli.jobs:tasks", "List the tasks of a stage."),
+        "logs": ("rfbulk.cli.jobs:logs", "Print a job's log."),
+        "wait": ("rfbulk.cli.jobs:wait", "Wait until a job has ended."),
+        "abort": ("rfbulk.cli.jobs:abort", "End a job."),
+        "restart": ("rfbulk.cli.jobs:restart", "Run a job again that has ended."),
+    },
     "checkpoint": {
         "list": ("rfbulk.cli.checkpoints:list_checkpoints", "List uploads that this machine remembers."),
         "show": ("rfbulk.cli.checkpoints:show", "Describe one of them."),
@@ -30,6 +41,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
 GROUPS = {
     "upload": "Send files into a batch.",
     "batch": "Look at batches, or wait for one.",
+    "job": "Start jobs, look at them, wait for them.",
     "checkpoint": "Look at what uploads remember, or forget it.",
     "emulator": "The service's API, on this machine.",
 }

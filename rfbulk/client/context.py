@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import platformdirs
 
 from rfbulk.events import OnEvent, ignore
+from rfbulk.pipeline.bell import Bell
+from rfbulk.pipeline.paging import walk_pages
 from rfbulk.pipeline.retrying import persist
 
 if TYPE_CHECKING:
     from rfbulk.core.failpoints import Failpoint
+    from rfbulk.core.wire import Page
     from rfbulk.edge.api import ServiceApi
     from rfbulk.edge.clock import SystemClock
+    from rfbulk.edge.jobs_api import JobsApi
     from rfbulk.edge.transport import Transport
     from rfbulk.settings import Settings
 
@@ -25,7 +30,10 @@ Reach: TypeAlias = Callable[["Failpoint"], None]
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """An open client's surroundings. `api_url` has no slash behind it. `reach` is told each failpoint."""
+    """An open client's surroundings. `api_url` has no slash behind it. `reach` is told each failpoint.
+
+    `bell` wakes who waits for a batch or a job when a notification has come for it.
+    """
 
     settings: Settings
     api_url: str
@@ -33,10 +41,27 @@ class Context:
     transport: Transport
     clock: SystemClock
     reach: Reach
+    jobs: JobsApi
+    bell: Bell = field(default_factory=Bell)
 
     async def persist(self, call: Callable[[], Awaitable[T]], *, tell: OnEvent = ignore) -> T:
         """Make a call of the API until it succeeds, or the retry policy ends."""
         return await persist(call, policy=self.settings.retry, clock=self.clock, tell=tell)
+
+    async def each(
+        self,
+        operation: str,
+        subject: str,
+        page_at: Callable[[str | None], Awaitable[Page[T]]],
+        take: Callable[[T], None],
+    ) -> None:
+        """Call `take` with every item of a listing, page by page."""
+
+        async def take_all(items: Sequence[T]) -> None:
+            for item in items:
+                take(item)
+
+        await walk_pages(operation, subject, lambda token: self.persist(partial(page_at, token)), take_all)
 
 
 def state_dir(settings: Settings) -> Path:

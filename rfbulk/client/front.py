@@ -12,34 +12,34 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
+from rfbulk.client import jobs
 from rfbulk.client.context import Context, Reach, uploads_dir
 from rfbulk.client.uploading import StrPath, upload_images
 from rfbulk.core.limits import batch_id as checked_batch_id
 from rfbulk.core.secrets import ApiKey
 from rfbulk.edge.api import ServiceApi
 from rfbulk.edge.clock import SystemClock
+from rfbulk.edge.jobs_api import JobsApi
 from rfbulk.edge.transport import TransportOptions, open_transport
 from rfbulk.errors import UsageError
 from rfbulk.events import OnEvent, ignore
-from rfbulk.pipeline.paging import walk_pages
 from rfbulk.pipeline.watching import BatchState, watch_batch
 from rfbulk.settings import Settings, UploadOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
     import anyio
 
+    from rfbulk.client.jobs import StartedJob
     from rfbulk.core.failpoints import Failpoint
+    from rfbulk.core.job_watch import JobReport
+    from rfbulk.core.job_wire import Job, JobLog, Stage, Task
+    from rfbulk.core.jobs import JobDefinition, Overrides, Severity
     from rfbulk.core.report import UploadReport
-    from rfbulk.core.wire import BatchMetadata, BatchPart, Page, RemoteFile, ShardStatus
-
-T = TypeVar("T")
+    from rfbulk.core.wire import BatchMetadata, BatchPart, RemoteFile, ShardStatus
 
 
 def _pass_by(_failpoint: Failpoint) -> None:
@@ -85,7 +85,7 @@ class Client:
         transport = await self._stack.enter_async_context(open_transport(options))
         api = ServiceApi(transport, self._api_url, self._api_key, self._workspace)
         api_url = self._api_url.rstrip("/")
-        self._context = Context(settings, api_url, api, transport, SystemClock(), self._reach)
+        self._context = Context(settings, api_url, api, transport, SystemClock(), self._reach, JobsApi(api.caller))
         return self
 
     async def __aexit__(
@@ -149,17 +149,21 @@ class Client:
 
     async def each_batch(self, take: Callable[[BatchMetadata], None]) -> None:
         """Call `take` with every batch of the workspace, page by page."""
-        await self._each("list", "batches", self._context.api.batches_page, take)
+        await self._context.each("list", "batches", self._context.api.batches_page, take)
 
     async def each_shard(self, batch_id: str, take: Callable[[ShardStatus], None]) -> None:
         """Call `take` with the status of every shard of a batch, page by page."""
         batch = checked_batch_id(batch_id)
-        await self._each("list shards of", batch, lambda token: self._context.api.shards_page(batch, token), take)
+        await self._context.each(
+            "list shards of", batch, lambda token: self._context.api.shards_page(batch, token), take
+        )
 
     async def each_file(self, batch_id: str, take: Callable[[RemoteFile], None], *, part: str | None = None) -> None:
         """Call `take` with every file of a batch (or one of its parts), page by page."""
         batch = checked_batch_id(batch_id)
-        await self._each("list files of", batch, lambda token: self._context.api.files_page(batch, part, token), take)
+        await self._context.each(
+            "list files of", batch, lambda token: self._context.api.files_page(batch, part, token), take
+        )
 
     async def wait_for_batch(
         self, batch_id: str, *, expect: int | None = None, seconds: float = 7200.0, on_event: OnEvent = ignore
@@ -176,15 +180,69 @@ class Client:
             context.api, batch, context.clock, context.settings.retry, expect=expect, seconds=seconds, tell=on_event
         )
 
-    async def _each(
-        self,
-        operation: str,
-        subject: str,
-        page_at: Callable[[str | None], Awaitable[Page[T]]],
-        take: Callable[[T], None],
-    ) -> None:
-        async def take_all(items: Sequence[T]) -> None:
-            for item in items:
-                take(item)
+    # jobs
 
-        await walk_pages(operation, subject, lambda token: self._context.persist(partial(page_at, token)), take_all)
+    async def start_job(
+        self,
+        definition: JobDefinition,
+        *,
+        job_id: str | None = None,
+        name: str | None = None,
+        on_event: OnEvent = ignore,
+    ) -> StartedJob:
+        """Start a job. Without `job_id` the same definition and name make the same id, so that it starts once.
+
+        Raises:
+            UsageError: another job has this id.
+            TroublePassing: also where the service answers 429, which may mean that credits are out.
+        """
+        return await jobs.start(self._context, definition, job_id, name, on_event)
+
+    async def job(self, job_id: str) -> Job | None:
+        """Describe a job, None if the service does not know it."""
+        return await jobs.job(self._context, job_id)
+
+    async def each_job(self, take: Callable[[Job], None]) -> None:
+        """Call `take` with every job of the workspace, page by page."""
+        await jobs.each_job(self._context, take)
+
+    async def stages(self, job_id: str) -> Sequence[Stage]:
+        """List the stages of a job in the order in which they began."""
+        return await jobs.stages(self._context, job_id)
+
+    async def each_task(self, job_id: str, stage: str, take: Callable[[Task], None]) -> None:
+        """Call `take` with every task of a stage (its name or its id), page by page."""
+        await jobs.each_task(self._context, job_id, stage, take)
+
+    async def each_log(self, job_id: str, take: Callable[[JobLog], None], *, severity: Severity | None = None) -> None:
+        """Call `take` with every line of a job's log, page by page."""
+        await jobs.each_log(self._context, job_id, take, severity)
+
+    async def wait_for_job(
+        self, job_id: str, *, seconds: float = 21_600.0, is_new: bool = False, on_event: OnEvent = ignore
+    ) -> JobReport:
+        """Wait until a job has ended. A failed job is in the report (`succeeded`), with the service's reasons.
+
+        `is_new`: it has just been started, and the service may not show it for a while.
+
+        Raises:
+            UsageError: there is no such job.
+            WaitTimeout: it has not ended in time.
+        """
+        return await jobs.wait(self._context, job_id, seconds, on_event, is_new=is_new)
+
+    async def output_batches(self, job_id: str, *, stage: str | None = None) -> tuple[str, ...]:
+        """Return the batches with a job's results: those of its export stage, or of the one that is named.
+
+        Raises:
+            UsageError: no such stage has made a batch.
+        """
+        return await jobs.results_of(self._context, job_id, stage)
+
+    async def abort_job(self, job_id: str) -> None:
+        """Ask the service to end a job."""
+        await jobs.abort(self._context, job_id)
+
+    async def restart_job(self, job_id: str, overrides: Overrides | None = None, *, on_event: OnEvent = ignore) -> None:
+        """Ask the service to run a job again that has ended, with other values where `overrides` has any."""
+        await jobs.restart(self._context, job_id, overrides, on_event)

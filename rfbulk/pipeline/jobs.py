@@ -101,6 +101,27 @@ async def start_job(ports: JobPorts, job: JobId, body: dict[str, Any], name: str
     return started
 
 
+async def restart_job(
+    ports: JobPorts,
+    restart: Callable[[JobId, dict[str, Any] | None], Awaitable[None]],
+    job: JobId,
+    body: dict[str, Any] | None,
+) -> None:
+    """Run a job again. After an answer that was lost, a job that is going on has been restarted already."""
+    attempts = 0
+
+    async def attempt() -> None:
+        nonlocal attempts
+        attempts += 1
+        if attempts > 1:
+            shown = await ports.service.job(job)
+            if shown is not None and not shown.is_terminal:
+                return
+        await restart(job, body)
+
+    await ports.persist(attempt)
+
+
 async def _is_there(service: JobService, job: JobId, body: dict[str, Any]) -> bool:
     shown = await service.job(job)
     if shown is None:
