@@ -181,6 +181,10 @@ Event: TypeAlias = (
     | FileNamed
     | ConfirmProgress
     | JobProgress
+    | ExportProgress
+    | FilesFetched
+    | FetchRetried
+    | RemoteFileNamed
     | Warned
 )
 OnEvent: TypeAlias = Callable[[Event], None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.abc
@@ -17,6 +17,7 @@ from rfbulk.errors import RfbulkError, TransferFailed, UsageError
 from rfbulk.events import Phase, PhaseChanged, Warned
 from rfbulk.pipeline.bookkeeping import build_report
 from rfbulk.pipeline.confirming import Baseline, Confirmation, Confirmer, baseline_of
+from rfbulk.pipeline.endings import cancel_when_stopped, gravest, unless_stopped
 from rfbulk.pipeline.gate import Gate
 from rfbulk.pipeline.listing import Listings
 from rfbulk.pipeline.scanning import ScanPlan, scan_and_plan
@@ -25,7 +26,7 @@ from rfbulk.pipeline.tally import Tally
 from rfbulk.pipeline.unsure import UnsureShards
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Callable
 
     from rfbulk.core.model import BatchId, Entry, Refusal
     from rfbulk.core.report import UploadReport
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from rfbulk.pipeline.ports import Ports
     from rfbulk.settings import UploadOptions
 
-T = TypeVar("T")
 TICK_SECONDS = 0.5
 TICKS_PER_WINDOW = 2
 READ_AHEAD_SHARDS = 8
@@ -94,7 +94,7 @@ class _Upload:
             await self._run()
             return await self._report()
         except BaseExceptionGroup as group:
-            error = _gravest(group)
+            error = gravest(group)
         except RfbulkError as ours:
             error = ours
         if isinstance(error, RfbulkError):
@@ -103,7 +103,7 @@ class _Upload:
 
     async def _run(self) -> None:
         await self._begin()
-        baseline = await self._unless_stopped(self._look_at_batch)
+        baseline = await unless_stopped(self._request.stop, self._look_at_batch)
         if baseline is None:
             return
         self._phase("scanning")
@@ -114,7 +114,7 @@ class _Upload:
         if self._tally.is_scanned and self._tally.images_seen == 0:
             raise self._nothing_to_send()
         if not self._request.stop.is_set():
-            await self._unless_stopped(lambda: self._confirm(baseline))
+            await unless_stopped(self._request.stop, lambda: self._confirm(baseline))
         if not self._request.stop.is_set():
             self._phase("done")
 
@@ -171,7 +171,7 @@ class _Upload:
             if self._request.stop.is_set() or not await self._ports.checkpoint.in_state(ShardState.UNSURE, limit=1):
                 return
             self._phase("deciding-unsure")
-            if not await self._unless_stopped(lambda: unsure.decide(baseline)):
+            if not await unless_stopped(self._request.stop, lambda: unsure.decide(baseline)):
                 return
             await self._send_pending()
 
@@ -189,7 +189,7 @@ class _Upload:
 
         plan = ScanPlan(self._ports, self._planner, self._tally, rename, on_begun, on_planned, on_refusals)
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._cancel_when_stopped, tasks.cancel_scope)
+            tasks.start_soon(cancel_when_stopped, self._request.stop, tasks.cancel_scope)
             await scan_and_plan(plan)
             tasks.cancel_scope.cancel()
         self._scan_begun.set()  # also if it was stopped before
@@ -198,19 +198,6 @@ class _Upload:
             self._ports.reach(Failpoint.SCAN_FINISHED)
         self._scan_ended = True
         self._wake_up()
-
-    async def _unless_stopped(self, work: Callable[[], Awaitable[T]]) -> T | None:
-        """Waiting for the service ends as soon as the upload is stopped: nothing is in flight. None if it was."""
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._cancel_when_stopped, tasks.cancel_scope)
-            result = await work()
-            tasks.cancel_scope.cancel()
-            return result
-        return None
-
-    async def _cancel_when_stopped(self, scope: anyio.CancelScope) -> None:
-        await self._request.stop.wait()
-        scope.cancel()
 
     async def _send_pending(self) -> None:
         carrier = Carrier(
@@ -340,16 +327,3 @@ class _Upload:
     async def _report(self) -> UploadReport:
         self._tell_progress()
         return await build_report(self._ports, self._tally, self._confirmation, self._request.batch)
-
-
-def _gravest(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The one error to raise of those that ended the upload together: what is not ours hides behind nothing."""
-    return min(_leaves(group), key=lambda error: (isinstance(error, Exception), isinstance(error, RfbulkError)))
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for each in error.exceptions:
-            yield from _leaves(each)
-    else:
-        yield error

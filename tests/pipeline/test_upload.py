@@ -30,7 +30,7 @@ from rfbulk.errors import (
     UsageError,
 )
 from rfbulk.events import ConfirmProgress, Event, FileNamed, PhaseChanged, ShardSent, UploadProgress, Warned
-from rfbulk.pipeline.upload import _gravest
+from rfbulk.pipeline.endings import gravest
 from tests.pipeline.conftest import MakeWorld
 from tests.support.fakes import (
     BUSY,
@@ -252,9 +252,9 @@ async def test_a_listener_that_raises_ends_the_upload_with_its_own_error(world: 
 def test_what_is_not_ours_hides_behind_nothing() -> None:
     ours, defect, end = NoRoom("write"), ValueError(), KeyboardInterrupt()
     inner = ExceptionGroup("", [ours, defect])
-    assert _gravest(ExceptionGroup("", [ours, NoRoom("write")])) is ours
-    assert _gravest(ExceptionGroup("", [ours, inner])) is defect
-    assert _gravest(BaseExceptionGroup("", [inner, end])) is end
+    assert gravest(ExceptionGroup("", [ours, NoRoom("write")])) is ours
+    assert gravest(ExceptionGroup("", [ours, inner])) is defect
+    assert gravest(BaseExceptionGroup("", [inner, end])) is end
 
 
 @pytest.mark.parametrize(("most", "ends"), [(0, True), (1, True), (2, False), (None, False)])
