@@ -1,0 +1,44 @@
+"""How a transfer ends: gently when it is stopped, and with one error when several meet."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
+
+import anyio
+
+from rfbulk.errors import RfbulkError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+T = TypeVar("T")
+
+
+async def unless_stopped(stop: anyio.Event, work: Callable[[], Awaitable[T]]) -> T | None:
+    """Wait for the service, but no longer than until the transfer is stopped: nothing is in flight. None if it was."""
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(cancel_when_stopped, stop, tasks.cancel_scope)
+        result = await work()
+        tasks.cancel_scope.cancel()
+        return result
+    return None
+
+
+async def cancel_when_stopped(stop: anyio.Event, scope: anyio.CancelScope) -> None:
+    """Cancel a scope once the transfer is stopped."""
+    await stop.wait()
+    scope.cancel()
+
+
+def gravest(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The one error to raise of those that ended a transfer together: what is not ours hides behind nothing."""
+    return min(_leaves(group), key=lambda error: (isinstance(error, Exception), isinstance(error, RfbulkError)))
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from _leaves(each)
+    else:
+        yield error

@@ -1,0 +1,60 @@
+"""The running numbers of an export: what events and the report are made from."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from rfbulk.events import ExportProgress, RemoteFileNamed
+
+if TYPE_CHECKING:
+    from rfbulk.core.export_report import ExportFailure
+    from rfbulk.events import OnEvent
+
+
+@dataclass(slots=True)
+class ExportTally:
+    """Counts of one run. Belongs to the event loop, but for `receive`."""
+
+    tell: OnEvent
+    started: float
+    listed: int = 0
+    fetched: int = 0
+    here: int = 0
+    bytes_fetched: int = 0
+    bytes_received: int = 0
+    in_flight: int = 0
+    failed: int = 0
+    given_up: int = 0
+    is_listed: bool = False
+    last_success: float = 0.0
+    retries: Counter[str] = field(default_factory=Counter)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def receive(self, count: int) -> None:
+        """Count bytes that came. May be called from any thread."""
+        with self._lock:
+            self.bytes_received += count
+
+    def name(self, failure: ExportFailure) -> None:
+        """Count and name a remote file that has failed."""
+        self.failed += 1
+        self.tell(RemoteFileNamed(failure))
+
+    def progress(self, now: float, concurrency: int) -> ExportProgress:
+        """Return the numbers as an event."""
+        return ExportProgress(
+            seconds=now - self.started,
+            listing_finished=self.is_listed,
+            files_listed=self.listed,
+            files_fetched=self.fetched,
+            files_here=self.here,
+            bytes_fetched=self.bytes_fetched,
+            bytes_received=self.bytes_received,
+            fetches_in_flight=self.in_flight,
+            concurrency=concurrency,
+            failures=self.failed,
+            retries=dict(self.retries),
+        )
