@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import http.client
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl
 
+from rfbulk.core.hashes import crc32c_of, google_hashes
 from rfbulk.core.redaction import excerpt
 from rfbulk.core.retry import parse_http_date, parse_retry_after
 from rfbulk.core.wire import MAX_STORE_ERROR_BYTES, parse_store_error
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from rfbulk.edge.troubles import TroubleKind
 
 _SUCCESS: Final = 2
-_CRC32C_BYTES: Final = 4
 _MIN_SECRET_CHARACTERS: Final = 8
 _MESSAGE_CHARACTERS: Final = 400
 
@@ -87,7 +85,7 @@ def read_answer(response: http.client.HTTPResponse, url: URL, bytes_sent: int) -
     date = parse_http_date(headers.get("Date"))
     is_error = response.status // 100 != _SUCCESS
     code, message = parse_store_error(content[:MAX_STORE_ERROR_BYTES]) if is_error else ("", "")
-    secrets = _secrets_of(url)
+    secrets = secrets_of(url)
     return PutAnswer(
         status=response.status,
         etag=excerpt(headers.get("ETag", "")),
@@ -104,21 +102,16 @@ def read_answer(response: http.client.HTTPResponse, url: URL, bytes_sent: int) -
 
 def stored_crc32c(headers: Message) -> int | None:
     """Return the CRC32C that the store says it holds, None if it says none, or none that can be read."""
-    text = _hashes(headers).get("crc32c") or headers.get("x-amz-checksum-crc32c")
-    try:
-        value = base64.b64decode(text or "", validate=True)
-    except (binascii.Error, ValueError):
-        return None
-    return int.from_bytes(value, "big") if len(value) == _CRC32C_BYTES else None
+    return crc32c_of(_hashes(headers).get("crc32c") or headers.get("x-amz-checksum-crc32c"))
 
 
 def _hashes(headers: Message) -> dict[str, str]:
     """`x-goog-hash` comes as several headers or as one with commas."""
-    pairs = ",".join(headers.get_all("x-goog-hash", [])).split(",")
-    return {name.strip().lower(): value for name, _, value in (pair.partition("=") for pair in pairs)}
+    return google_hashes(",".join(headers.get_all("x-goog-hash", [])))
 
 
-def _secrets_of(url: URL) -> tuple[str, ...]:
+def secrets_of(url: URL) -> tuple[str, ...]:
+    """Return what signs a URL: no text that is shown may hold it."""
     return tuple(_long_values(url.raw_query_string))
 
 

@@ -87,6 +87,7 @@ class Connections:
     def leave(self, line: Line, origin: Origin, *, keep: bool) -> None:
         """Take a line back. `keep`: it stands where the next answer begins, and may be used again."""
         line.rest()
+        line.is_fresh = False
         with self._lock:
             if keep and self._resting is not None:
                 self._resting.setdefault(origin, []).append(line)

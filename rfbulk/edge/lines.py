@@ -108,6 +108,7 @@ class Line:
     def __init__(self, bare: socket.socket) -> None:
         bare.setblocking(False)
         self.ends_at = math.inf
+        self.is_fresh = True  # nothing has been answered over it yet
         self._socket = bare
         self._call: Call | None = None
         self._poller = select.poll()
@@ -251,6 +252,29 @@ class Line:
         view[:count] = self._held[:count]
         del self._held[:count]
         return count
+
+    def receive_into(self, view: memoryview) -> int:
+        """Receive at most so much, right into its place. 0 once the connection has ended."""
+        if self._held:
+            return self.read_into(view)
+        receive_into = self._socket.recv_into
+        while not self._has_ended:
+            try:
+                count = receive_into(view)
+            except (BlockingIOError, ssl.SSLWantReadError):
+                self._wait(select.POLLIN)
+            except ssl.SSLWantWriteError:
+                self._wait(select.POLLOUT)
+            else:
+                self._has_ended = count == 0
+                self._belonging.go_on()
+                return count
+        return 0
+
+    def await_more(self) -> None:
+        """Wait until something comes: a try that finds nothing costs more than to ask first."""
+        if not self._held and not isinstance(self._socket, ssl.SSLSocket):  # TLS may hold what no wait can see
+            self._wait(select.POLLIN)
 
     def _is_answered(self) -> bool:
         """Tell whether the head of a final answer is here, or no more can come. Interim answers are dropped."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import aiohttp
 
+from rfbulk.core.heads import HeadFault
 from rfbulk.core.retry import is_passing_status
 from rfbulk.errors import NotAuthorised, ProtocolError, RfbulkError, ServiceRefused, TroublePassing
 
@@ -42,7 +43,7 @@ class TunnelRefused(Exception):
         self.status = status
 
 
-LINE_ERRORS: Final = (OSError, http.client.HTTPException, TunnelRefused)
+LINE_ERRORS: Final = (OSError, http.client.HTTPException, HeadFault, TunnelRefused)
 """All that a connection used from a thread lets out where it, and not our own code, is at fault."""
 
 
@@ -115,7 +116,7 @@ def line_trouble_of(error: BaseException, url: URL, *, proxy: URL | None, is_con
             return _proxy(error.status)
         case socket.gaierror():
             return _no_name(where if proxy is None else f"the proxy {proxy.host}:{proxy.port}")
-        case http.client.HTTPException() if not isinstance(error, http.client.RemoteDisconnected):
+        case http.client.HTTPException() | HeadFault() if not isinstance(error, http.client.RemoteDisconnected):
             return _no_http(where if is_connected else dialled)
         case TimeoutError() if is_connected:
             return Trouble(TroubleKind.STALLED, f"nothing moved to or from {where} for too long")

@@ -1,0 +1,77 @@
+"""What a store's answer says of the bytes that it holds."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_CRC32C_BYTES: Final = 4
+_MD5_BYTES: Final = 16
+_ETAG_MD5: Final = re.compile(r'"([0-9a-fA-F]{32})"')
+_NO_MD5_ETAG: Final = ("x-amz-server-side-encryption-customer-algorithm", "x-amz-server-side-encryption-aws-kms-key-id")
+
+
+class StoredHashes(NamedTuple):
+    """Hashes of a whole object; None where the store tells none.
+
+    `etag_md5` is an ETag that looks like an MD5. Stores need not mean it so: a match proves, a difference does not.
+    """
+
+    crc32c: int | None = None
+    md5: bytes | None = None
+    etag_md5: bytes | None = None
+
+
+def google_hashes(text: str) -> dict[str, str]:
+    """Return the base64 texts of an `x-goog-hash` by the names of their hashes."""
+    pairs = (pair.partition("=") for pair in text.split(","))
+    return {name.strip().lower(): value.strip() for name, _, value in pairs}
+
+
+def crc32c_of(text: str | None) -> int | None:
+    """Return the CRC32C that a header's base64 spells, None if it spells none."""
+    value = _decoded(text, _CRC32C_BYTES)
+    return None if value is None else int.from_bytes(value, "big")
+
+
+def stored_hashes(headers: Mapping[str, str], *, is_partial: bool) -> StoredHashes:
+    """Return what the headers of an answer to a GET, their names in lower case, say of the whole object.
+
+    =============================== =========================== ================================================
+    header                          of                          not believed
+    =============================== =========================== ================================================
+    x-goog-hash                     the object as it is stored  where the store unpacked it on the way
+    x-amz-checksum-crc32c           the object                  of an object stored in pieces (`…-7`)
+    Content-MD5                     what was sent               in the answer to a range
+    x-ms-blob-content-md5           the object
+    ETag of 32 hexadecimal digits   the object, at S3           weak ones, `…-7`, keys of KMS or of the customer
+    =============================== =========================== ================================================
+    """
+    stored_encoding = headers.get("x-goog-stored-content-encoding", "identity")
+    google = google_hashes(headers.get("x-goog-hash", "")) if stored_encoding == "identity" else {}
+    md5_texts = (
+        google.get("md5"),
+        headers.get("x-ms-blob-content-md5"),
+        None if is_partial else headers.get("content-md5"),
+    )
+    etag = None if any(name in headers for name in _NO_MD5_ETAG) else _ETAG_MD5.fullmatch(headers.get("etag", ""))
+    return StoredHashes(
+        crc32c_of(google.get("crc32c") or headers.get("x-amz-checksum-crc32c")),
+        next((value for text in md5_texts if (value := _decoded(text, _MD5_BYTES)) is not None), None),
+        bytes.fromhex(etag[1]) if etag and stored_encoding == "identity" else None,
+    )
+
+
+def _decoded(text: str | None, length: int) -> bytes | None:
+    if not text:
+        return None
+    try:
+        value = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    return value if len(value) == length else None
