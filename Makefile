@@ -36,7 +36,7 @@ bench-smoke: $(READY)  ## every scenario, small
 	$(BIN)/python benchmarks/run.py --smoke
 
 compat: $(READY)  ## Roboflow's own client against the emulator, in an environment of its own
-	$(BIN)/python tests/compat/real_client.py
+	$(BIN)/python -m tests.compat.real_client
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
