@@ -12,6 +12,10 @@ BURST_REQUESTS: Final = 30
 
 FIRST_WAIT: Final = 0.25
 AFTER_CHANGE: Final = 2.0
+AGE_SHARE: Final = 0.01
+"""After a change the next look comes within a hundredth of what the waiting has taken so far: to somebody who has
+waited for hours, half a minute is soon, and a notification finds the budget unspent."""
+
 LONGEST_WAIT: Final = 30.0
 _GROWTH: Final = 1.6
 
@@ -26,6 +30,7 @@ class Pace:
     def __init__(self, now: float) -> None:
         self._budget = float(BURST_REQUESTS)
         self._at = now
+        self._began = now
         self._wait = FIRST_WAIT
         self._cost = 1
 
@@ -34,8 +39,8 @@ class Pace:
         self._refill(now)
         self._budget -= requests
         self._cost = max(1, requests)
-        longest = AFTER_CHANGE if has_changed else LONGEST_WAIT
-        self._wait = min(longest, self._wait * _GROWTH)
+        soon = min(LONGEST_WAIT, max(AFTER_CHANGE, AGE_SHARE * (now - self._began)))
+        self._wait = min(soon if has_changed else LONGEST_WAIT, self._wait * _GROWTH)
 
     def hurry(self) -> None:
         """Take note that something has been announced which the service does not show yet."""
