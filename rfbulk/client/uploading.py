@@ -84,7 +84,7 @@ async def _upload(
     rate = options.limit_rate
     chunk_bytes = CHUNK_BYTES if rate is None else max(MIN_CHUNK_BYTES, min(CHUNK_BYTES, rate // 4))
     async with open_inline_sender(
-        context.transport,
+        context.transport.ways,
         chunk_bytes=chunk_bytes,
         stall_seconds=context.settings.stall_seconds,
         rate=RateLimit(rate),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from yarl import URL
 
-    from rfbulk.edge.transport import Transport
+    from rfbulk.edge.ways import Ways
 
 
 class Origin(NamedTuple):
@@ -34,8 +34,8 @@ class Origin(NamedTuple):
 class Connections:
     """Lends lines to attempts. Its methods block; threads may share it."""
 
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
+    def __init__(self, ways: Ways) -> None:
+        self._ways = ways
         self._resting: dict[Origin, list[Line]] | None = {}
         self._lock = threading.Lock()
         self._context: ssl.SSLContext | None = None
@@ -54,7 +54,7 @@ class Connections:
         Raises:
             UsageError: the proxy is of a kind that cannot be passed through.
         """
-        return Origin(url.scheme, url.raw_host or "", url.port or 443, self._transport.proxy_for(url))
+        return Origin(url.scheme, url.raw_host or "", url.port or 443, self._ways.proxy_for(url))
 
     def line_to(self, origin: Origin, call: Call) -> Line:
         """Lend a connection that rested, or a new one.
@@ -73,7 +73,7 @@ class Connections:
         """Lend a connection that nobody has used. Raises what `line_to` raises."""
         scheme, host, port, proxy = origin
         dialled = (host, port) if proxy is None else (proxy.raw_host or "", proxy.port or 80)
-        line = open_line(*dialled, call, ends_at=time.monotonic() + self._transport.options.connect_seconds)
+        line = open_line(*dialled, call, ends_at=time.monotonic() + self._ways.connect_seconds)
         try:
             if scheme == "https":
                 if proxy is not None:
@@ -106,7 +106,7 @@ class Connections:
     def _tls(self) -> ssl.SSLContext:
         with self._lock:
             if self._context is None:
-                self._context = self._transport.tls_context()
+                self._context = self._ways.tls_context()
             return self._context
 
 

@@ -76,7 +76,7 @@ class Downlink:
 
     def __init__(self, transport: Transport) -> None:
         self._allow_http = transport.options.allow_http
-        self._connections = Connections(transport)
+        self._connections = Connections(transport.ways)
 
     def close(self) -> None:
         """Close the connections that wait to be used again. What a tap still uses closes with it."""

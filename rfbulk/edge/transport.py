@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import ssl
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -17,9 +16,9 @@ import aiohttp
 import anyio.to_thread
 
 from rfbulk import __version__
-from rfbulk.edge.proxies import Proxies, proxies_from
-from rfbulk.edge.troubles import CONNECTION_ERRORS, trouble_of
-from rfbulk.errors import ProtocolError, UsageError
+from rfbulk.edge.session_troubles import CONNECTION_ERRORS, trouble_of
+from rfbulk.edge.ways import Ways, ways_of
+from rfbulk.errors import ProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -70,8 +69,9 @@ async def open_transport(options: TransportOptions | None = None) -> AsyncIterat
     """
     options = options or TransportOptions()
     environment = os.environ if options.environment is None else options.environment
-    proxies = proxies_from(environment)
-    trust = await _trust(options.ca_file, environment.get("SSL_CERT_FILE"))
+    ways = ways_of(environment, connect_seconds=options.connect_seconds, ca_file=options.ca_file)
+    # True is aiohttp's own context of the system's authorities, made while it was imported.
+    trust = await anyio.to_thread.run_sync(ways.tls_context) if ways.names_authorities else True
     connector = aiohttp.TCPConnector(
         limit=options.max_connections,
         ssl=trust,
@@ -84,7 +84,7 @@ async def open_transport(options: TransportOptions | None = None) -> AsyncIterat
         trust_env=False,
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=options.connect_seconds),
     ) as session:
-        yield Transport(session, options, proxies, trust)
+        yield Transport(session, options, ways)
 
 
 class Transport:
@@ -94,13 +94,11 @@ class Transport:
         self,
         session: aiohttp.ClientSession,
         options: TransportOptions,
-        proxies: Proxies,
-        trust: ssl.SSLContext | bool,
+        ways: Ways,
     ) -> None:
         self._session = session
-        self._trust = trust
-        self._proxies = proxies
         self.options = options
+        self.ways = ways
 
     async def exchange(
         self, method: str, url: URL, *, operation: str, subject: str, max_bytes: int, body: bytes | None = None
@@ -123,7 +121,7 @@ class Transport:
                     headers={"User-Agent": USER_AGENT} | ({} if body is None else _JSON),
                     skip_auto_headers=_AUTOMATIC_HEADERS,
                     allow_redirects=False,
-                    proxy=self._proxies.lead_to(url),
+                    proxy=self.ways.proxies.lead_to(url),
                 ) as response,
             ):
                 content = await read_bounded(response, max_bytes)
@@ -134,23 +132,6 @@ class Transport:
                 return Exchanged(response.status, response.headers, content)
             failure = ProtocolError(operation, subject, cause=f"the answer has more than {max_bytes} bytes")
         raise failure  # outside of `except`, so that not even the context holds the foreign error with its URL
-
-    def proxy_for(self, url: URL) -> URL | None:
-        """Return the proxy that leads to a URL, None to go there directly.
-
-        Raises:
-            UsageError: the proxy speaks TLS itself, which uploads cannot pass through.
-        """
-        proxy = self._proxies.lead_to(url)
-        if proxy is not None and proxy.scheme != "http":
-            raise UsageError(
-                "use proxy", f"{proxy.host}:{proxy.port}", cause="only http:// proxies carry uploads", advice="name one"
-            )
-        return proxy
-
-    def tls_context(self) -> ssl.SSLContext:
-        """Return whom uploads trust: the same authorities as calls of the API. Blocks on the disk."""
-        return ssl.create_default_context() if isinstance(self._trust, bool) else self._trust
 
 
 async def read_bounded(response: aiohttp.ClientResponse, max_bytes: int) -> bytes | None:
@@ -165,29 +146,3 @@ async def read_bounded(response: aiohttp.ClientResponse, max_bytes: int) -> byte
         left -= len(chunk)
     response.close()
     return None
-
-
-async def _trust(ca_file: Path | None, cert_file: str | None) -> ssl.SSLContext | bool:
-    """Return whom to trust. True is aiohttp's own context, made while importing, of the system's authorities."""
-    if ca_file is None and not cert_file:
-        return True
-    return await anyio.to_thread.run_sync(_read_authorities, ca_file, cert_file)
-
-
-def _read_authorities(ca_file: Path | None, cert_file: str | None) -> ssl.SSLContext:
-    """`cert_file` stands for the system's authorities, as OpenSSL has it; `ca_file` is added to them."""
-    name: Path | str | None = cert_file
-    try:
-        context = ssl.create_default_context(cafile=cert_file or None)
-        name = ca_file
-        if ca_file is not None:
-            context.load_verify_locations(cafile=ca_file)
-    except (OSError, ssl.SSLError) as error:
-        raise UsageError(
-            "read certificate authorities of",
-            str(name),
-            cause=error.strerror or "it holds none",
-            advice="name a PEM file with SSL_CERT_FILE or --ca-file",
-        ) from None
-    context.set_alpn_protocols(["http/1.1"])
-    return context

@@ -1,4 +1,4 @@
-"""What went wrong on a connection, told once and without the URL: aiohttp's own errors hold it in full."""
+"""What went wrong on a connection, told once and without the URL."""
 
 from __future__ import annotations
 
@@ -11,17 +11,12 @@ from enum import StrEnum
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-import aiohttp
-
 from rfbulk.core.heads import HeadFault
 from rfbulk.core.retry import is_passing_status
 from rfbulk.errors import NotAuthorised, ProtocolError, RfbulkError, ServiceRefused, TroublePassing
 
 if TYPE_CHECKING:
     from yarl import URL
-
-CONNECTION_ERRORS: Final = (aiohttp.ClientError, OSError, TimeoutError)
-"""All that aiohttp lets out where a connection, and not our own code, is at fault."""
 
 
 class TroubleKind(StrEnum):
@@ -71,8 +66,8 @@ class Trouble:
                 )
 
 
-def trouble_of(error: BaseException, url: URL) -> Trouble:
-    """Tell what an error of `CONNECTION_ERRORS` means, raised while `url` was spoken to.
+def line_trouble_of(error: BaseException, url: URL, *, proxy: URL | None, is_connected: bool) -> Trouble:
+    """Tell what an error of `LINE_ERRORS` means. `proxy`: the one that leads to `url`, if any.
 
     ========================================== ===========
     error                                      kind
@@ -86,57 +81,38 @@ def trouble_of(error: BaseException, url: URL) -> Trouble:
     ========================================== ===========
     """
     where = f"{url.host}:{url.port}"
-    match error:
-        case aiohttp.ClientConnectorCertificateError():
-            return _certificate(error.certificate_error, where)
-        case aiohttp.ClientHttpProxyError():
-            return _proxy(error.status)
-        case aiohttp.ClientConnectorError():
-            return _no_connection(error, where)
-        case aiohttp.ConnectionTimeoutError():
-            return Trouble(TroubleKind.CONNECT, f"no connection to {where} in time")
-        case TimeoutError():
-            return Trouble(TroubleKind.STALLED, f"{where} did not answer in time")
-        case aiohttp.ClientResponseError():
-            return _no_http(where)
-        case aiohttp.ClientPayloadError():
-            return Trouble(TroubleKind.BROKEN, f"the answer of {where} was cut short")
-        case _:
-            return Trouble(TroubleKind.BROKEN, f"{where} closed the connection{_reason(error)}")
-
-
-def line_trouble_of(error: BaseException, url: URL, *, proxy: URL | None, is_connected: bool) -> Trouble:
-    """Tell what an error of `LINE_ERRORS` means, by the same table. `proxy`: the one that leads to `url`, if any."""
-    where = f"{url.host}:{url.port}"
     dialled = where if proxy is None else f"{where} through the proxy {proxy.host}:{proxy.port}"
     match error:
         case ssl.SSLCertVerificationError():
-            return _certificate(error, where)
+            return untrusted(error, where)
         case TunnelRefused():
-            return _proxy(error.status)
+            return refused_by_proxy(error.status)
         case socket.gaierror():
-            return _no_name(where if proxy is None else f"the proxy {proxy.host}:{proxy.port}")
+            return no_name(where if proxy is None else f"the proxy {proxy.host}:{proxy.port}")
         case http.client.HTTPException() | HeadFault() if not isinstance(error, http.client.RemoteDisconnected):
-            return _no_http(where if is_connected else dialled)
+            return no_http(where if is_connected else dialled)
         case TimeoutError() if is_connected:
             return Trouble(TroubleKind.STALLED, f"nothing moved to or from {where} for too long")
         case TimeoutError():
             return Trouble(TroubleKind.CONNECT, f"no connection to {dialled} in time")
         case OSError() if not is_connected:
-            return Trouble(TroubleKind.CONNECT, f"no connection to {dialled}{_reason(error)}")
+            return Trouble(TroubleKind.CONNECT, f"no connection to {dialled}{reason_of(error)}")
         case _:
-            return Trouble(TroubleKind.BROKEN, f"{where} closed the connection{_reason(error)}")
+            return Trouble(TroubleKind.BROKEN, f"{where} closed the connection{reason_of(error)}")
 
 
-def _no_name(where: str) -> Trouble:
+def no_name(where: str) -> Trouble:
+    """Tell that a host has no address."""
     return Trouble(TroubleKind.CONNECT, f"the name of {where} cannot be resolved", "check the address and the line")
 
 
-def _no_http(where: str) -> Trouble:
+def no_http(where: str) -> Trouble:
+    """Tell that an answer is none."""
     return Trouble(TroubleKind.GARBLED, f"{where} does not speak HTTP", "is the address right?")
 
 
-def _certificate(inner: BaseException, where: str) -> Trouble:
+def untrusted(inner: BaseException, where: str) -> Trouble:
+    """Tell that a certificate was not verified."""
     said = getattr(inner, "verify_message", "") or type(inner).__name__
     return Trouble(
         TroubleKind.CERTIFICATE,
@@ -145,7 +121,8 @@ def _certificate(inner: BaseException, where: str) -> Trouble:
     )
 
 
-def _proxy(status: int) -> Trouble:
+def refused_by_proxy(status: int) -> Trouble:
+    """Tell what a proxy answered to CONNECT."""
     if is_passing_status(status):
         return Trouble(TroubleKind.BROKEN, f"the proxy answered {status}", status=status)
     if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
@@ -155,15 +132,7 @@ def _proxy(status: int) -> Trouble:
     return Trouble(TroubleKind.PROXY, f"the proxy answered {status}", advice, status)
 
 
-def _no_connection(error: aiohttp.ClientConnectorError, where: str) -> Trouble:
-    if isinstance(error, aiohttp.ClientProxyConnectionError):
-        where = f"the proxy {error.host}:{error.port}"
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return _no_name(where)
-    return Trouble(TroubleKind.CONNECT, f"no connection to {where}{_reason(error.os_error)}")
-
-
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
     """Give the system's or TLS's own wording; that of aiohttp may hold a URL."""
     if isinstance(error, ssl.SSLError):
         return f": {getattr(error, 'reason', None) or 'TLS failed'}"  # OpenSSL alone gives reasons

@@ -19,7 +19,7 @@ from rfbulk.edge.troubles import LINE_ERRORS, TroubleKind, line_trouble_of
 
 if TYPE_CHECKING:
     from rfbulk.core.model import Grant
-    from rfbulk.edge.transport import Transport
+    from rfbulk.edge.ways import Ways
 
 Chunk: TypeAlias = bytes | memoryview
 """Bytes to send. What a view shows may be other bytes once a further chunk has been asked for."""
@@ -34,8 +34,8 @@ REST_SECONDS: Final = 5.0
 class Uplink:
     """Keeps connections to stores, and sends over them. Its methods block; threads may share it."""
 
-    def __init__(self, transport: Transport) -> None:
-        self._connections = Connections(transport)
+    def __init__(self, ways: Ways) -> None:
+        self._connections = Connections(ways)
 
     def close(self) -> None:
         """Close the connections that wait to be used again. What an attempt still uses closes at the attempt's end."""

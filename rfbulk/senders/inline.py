@@ -1,11 +1,8 @@
-"""Sends shards from this process: each shard in flight has a thread that reads, packs, hashes and sends it.
-
-Memory: a shard in flight holds one buffer of `chunk_bytes`, whatever the size of its images. It is filled anew once all
-of it has been sent, and goes on to another shard then. A thread that is left behind keeps its own.
-"""
+"""Sends shards from this process: each shard in flight has a thread that reads, packs, hashes and sends it."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -13,30 +10,24 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from rfbulk.core.answers import judge_answer
-from rfbulk.core.model import Outcome, ShardJob, ShardResult
-from rfbulk.edge.answers import PutAnswer, PutBroken
 from rfbulk.edge.lines import Call
 from rfbulk.edge.threads import Rate, call_in_thread
 from rfbulk.edge.uplink import Uplink
-from rfbulk.senders.packing import EntryChanged, OutOfDescriptors, ShardPacker
+from rfbulk.senders.attempts import Attempts
 
 if TYPE_CHECKING:
-    from rfbulk.edge.transport import Transport
+    from rfbulk.core.model import ShardJob, ShardResult
+    from rfbulk.edge.ways import Ways
 
 
 class InlineSender:
     """Makes attempts in threads of this process. Made by `open_inline_sender`."""
 
-    def __init__(
-        self, uplink: Uplink, room: anyio.CapacityLimiter, *, chunk_bytes: int, stall_seconds: float, rate: Rate
-    ) -> None:
-        self._uplink = uplink
+    interpreters = 1
+
+    def __init__(self, attempts: Attempts, room: anyio.CapacityLimiter) -> None:
+        self._attempts = attempts
         self._room = room
-        self._chunk_bytes = chunk_bytes
-        self._stall_seconds = stall_seconds
-        self._rate = rate
-        self._buffers: list[bytearray] = []
 
     async def send(self, job: ShardJob, on_bytes: Callable[[int], None]) -> ShardResult:
         """Read, pack and PUT a shard once. Whatever goes wrong with it is told in the result.
@@ -50,77 +41,24 @@ class InlineSender:
         """
         async with self._room:
             call = Call(on_bytes)
-            return await call_in_thread(partial(self._attempt, job, call), call, name="rfbulk-send")
+            return await call_in_thread(partial(self._attempts.make, job, call), call, name="rfbulk-send")
 
-    def _attempt(self, job: ShardJob, call: Call) -> ShardResult:
-        buffer = self._free_buffer()
-        try:
-            return self._attempt_with(buffer, job, call)
-        finally:
-            self._buffers.append(buffer)
-
-    def _free_buffer(self) -> bytearray:
-        try:
-            return self._buffers.pop()
-        except IndexError:
-            return bytearray(self._chunk_bytes)
-
-    def _attempt_with(self, buffer: bytearray, job: ShardJob, call: Call) -> ShardResult:
-        with ShardPacker(job.roots, job.entries, job.trailer, buffer=buffer) as packer:
-
-            def next_chunk() -> memoryview:
-                chunk = packer.next_chunk()
-                if seconds := self._rate.due(len(chunk)):
-                    call.wait(seconds)
-                return chunk
-
-            try:
-                answer = self._uplink.put(job.grant, job.tar_bytes, next_chunk, call, stall_seconds=self._stall_seconds)
-            except EntryChanged as change:
-                changed = {change.position: change.reason}
-                return ShardResult(Outcome.CHANGED, call.bytes_sent, changed=changed, detail=change.detail)
-            except OutOfDescriptors as error:
-                return ShardResult(
-                    Outcome.BROKEN, call.bytes_sent, detail=f"no further file can be opened: {error.strerror}"
-                )
-            except PutBroken as broken:
-                return ShardResult(
-                    Outcome.BROKEN, broken.bytes_sent, may_have_arrived=broken.complete, detail=broken.detail
-                )
-            return _result(job, packer, answer)
+    def cpu_seconds(self) -> float:
+        """Return the processor time of all that sends: this process."""
+        return time.process_time()
 
 
 @asynccontextmanager
 async def open_inline_sender(
-    transport: Transport, *, chunk_bytes: int, stall_seconds: float, rate: Rate, most_at_once: int
+    ways: Ways, *, chunk_bytes: int, stall_seconds: float, rate: Rate | None, most_at_once: int
 ) -> AsyncIterator[InlineSender]:
-    """Yield a sender that sends at most so many shards at once. Its connections end with the context."""
-    uplink = Uplink(transport)
-    room = anyio.CapacityLimiter(most_at_once)
+    """Yield a sender that sends at most so many shards at once. Its connections end with the context.
+
+    Memory: `chunk_bytes` for each shard in flight, whatever the size of its images.
+    """
+    uplink = Uplink(ways)
     try:
-        yield InlineSender(uplink, room, chunk_bytes=chunk_bytes, stall_seconds=stall_seconds, rate=rate)
+        attempts = Attempts(uplink, chunk_bytes=chunk_bytes, stall_seconds=stall_seconds, rate=rate)
+        yield InlineSender(attempts, anyio.CapacityLimiter(most_at_once))
     finally:
         uplink.close()
-
-
-def _result(job: ShardJob, packer: ShardPacker, answer: PutAnswer) -> ShardResult:
-    outcome = judge_answer(
-        answer.status, answer.error_code, once_only=job.grant.once_only, message=answer.error_message
-    )
-    is_complete = answer.bytes_sent >= job.tar_bytes
-    return ShardResult(
-        outcome,
-        bytes_sent=answer.bytes_sent,
-        crc32c=packer.crc32c if is_complete else None,
-        stored_crc32c=answer.crc32c,
-        etag=answer.etag,
-        status=answer.status,
-        retry_after=answer.retry_after,
-        may_have_arrived=is_complete and outcome is Outcome.BUSY,
-        detail=_told(answer),
-    )
-
-
-def _told(answer: PutAnswer) -> str:
-    told = f"the store answered {answer.status} {answer.error_code}".rstrip()
-    return f"{told}: {answer.error_message}" if answer.error_message else told

@@ -59,7 +59,7 @@ def a_call() -> Call:
 @contextlib.asynccontextmanager
 async def open_uplink(options: TransportOptions = OPTIONS) -> AsyncIterator[Uplink]:
     async with open_transport(options) as transport:
-        uplink = Uplink(transport)
+        uplink = Uplink(transport.ways)
         try:
             yield uplink
         finally:
@@ -1005,7 +1005,7 @@ async def test_a_proxy_whose_name_does_not_resolve_is_told(grant: MakeGrant) -> 
 async def test_a_proxy_that_speaks_tls_itself_is_refused_in_words(grant: MakeGrant) -> None:
     options = TransportOptions(environment={"https_proxy": "https://gate.example:3128"})
     async with open_uplink(options) as uplink:
-        with pytest.raises(UsageError, match="only http:// proxies carry uploads"):
+        with pytest.raises(UsageError, match="only http:// proxies carry transfers"):
             await put(uplink, grant(443, scheme="https", host="store.example"), 1, given(b"a"))
 
 

@@ -122,10 +122,10 @@ async def open_sender(
     async with (
         open_transport(options) as transport,
         open_inline_sender(
-            transport,
+            transport.ways,
             chunk_bytes=chunk_bytes,
             stall_seconds=stall_seconds,
-            rate=rate or Unlimited(),
+            rate=rate,
             most_at_once=most_at_once,
         ) as sender,
     ):
@@ -424,7 +424,7 @@ async def test_cancelled_at_any_wait_is_over_at_once(
         job = job_of(tmp_path, grant(server.port), entry_of(tmp_path, "a.jpg", size))
         told = await cancelled(sender, job, reached.is_set)
         assert have_ended(sending_threads())
-        assert not sender._uplink._connections.has_resting()
+        assert not sender._attempts._uplink._connections.has_resting()
         if where != "sending":
             await server.closed.wait()
     assert (sum(told) == job.tar_bytes) == (where == "answer")

@@ -1,0 +1,97 @@
+"""One attempt to send a shard, whole: read, packed, hashed and PUT in the calling thread."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rfbulk.core.answers import judge_answer
+from rfbulk.core.model import Outcome, ShardJob, ShardResult
+from rfbulk.edge.answers import PutAnswer, PutBroken
+from rfbulk.senders.packing import EntryChanged, OutOfDescriptors, ShardPacker
+
+if TYPE_CHECKING:
+    from rfbulk.edge.lines import Call
+    from rfbulk.edge.threads import Rate
+    from rfbulk.edge.uplink import Uplink
+
+
+class Attempts:
+    """Makes attempts, as many at once as threads ask for them. Each holds one buffer of `chunk_bytes`.
+
+    A buffer is filled anew once all of it has been sent, and goes on to another shard then. A thread that is left
+    behind keeps its own.
+    """
+
+    def __init__(self, uplink: Uplink, *, chunk_bytes: int, stall_seconds: float, rate: Rate | None = None) -> None:
+        self._uplink = uplink
+        self._chunk_bytes = chunk_bytes
+        self._stall_seconds = stall_seconds
+        self._rate = rate
+        self._buffers: list[bytearray] = []
+
+    def make(self, job: ShardJob, call: Call) -> ShardResult:
+        """Read, pack and PUT a shard once. Whatever goes wrong with it is told in the result. Blocking.
+
+        Raises:
+            CalledOff: the attempt was called off.
+            SourceError: a root's folder cannot be opened.
+            ServiceRefused, NotAuthorised, UsageError: no shard can be sent this way.
+        """
+        buffer = self._free_buffer()
+        try:
+            return self._make_with(buffer, job, call)
+        finally:
+            self._buffers.append(buffer)
+
+    def _free_buffer(self) -> bytearray:
+        try:
+            return self._buffers.pop()
+        except IndexError:
+            return bytearray(self._chunk_bytes)
+
+    def _make_with(self, buffer: bytearray, job: ShardJob, call: Call) -> ShardResult:
+        with ShardPacker(job.roots, job.entries, job.trailer, buffer=buffer) as packer:
+
+            def next_chunk() -> memoryview:
+                chunk = packer.next_chunk()
+                if self._rate is not None and (seconds := self._rate.due(len(chunk))):
+                    call.wait(seconds)
+                return chunk
+
+            try:
+                answer = self._uplink.put(job.grant, job.tar_bytes, next_chunk, call, stall_seconds=self._stall_seconds)
+            except EntryChanged as change:
+                changed = {change.position: change.reason}
+                return ShardResult(Outcome.CHANGED, call.bytes_sent, changed=changed, detail=change.detail)
+            except OutOfDescriptors as error:
+                return ShardResult(
+                    Outcome.BROKEN, call.bytes_sent, detail=f"no further file can be opened: {error.strerror}"
+                )
+            except PutBroken as broken:
+                return ShardResult(
+                    Outcome.BROKEN, broken.bytes_sent, may_have_arrived=broken.complete, detail=broken.detail
+                )
+            return _result(job, packer, answer)
+
+
+def _result(job: ShardJob, packer: ShardPacker, answer: PutAnswer) -> ShardResult:
+    outcome = judge_answer(
+        answer.status, answer.error_code, once_only=job.grant.once_only, message=answer.error_message
+    )
+    is_complete = answer.bytes_sent >= job.tar_bytes
+    return ShardResult(
+        outcome,
+        bytes_sent=answer.bytes_sent,
+        crc32c=packer.crc32c if is_complete else None,
+        stored_crc32c=answer.crc32c,
+        etag=answer.etag,
+        status=answer.status,
+        retry_after=answer.retry_after,
+        may_have_arrived=is_complete and outcome is Outcome.BUSY,
+        detail=_told(answer),
+    )
+
+
+def _told(answer: PutAnswer) -> str:
+    told = f"the store answered {answer.status} {answer.error_code}".rstrip()
+    return f"{told}: {answer.error_message}" if answer.error_message else told
