@@ -179,14 +179,11 @@ class Next(StrEnum):
 
 
 class Tries(msgspec.Struct):
-    """What one run has had of a remote file so far."""
+    """What one run has had of a remote file so far. `fresh` counts the URLs that it was given beside its first."""
 
     failures: int = 0
     began: float = 0.0
     fresh: int = 0
-    is_fresh: bool = False
-    """Whether nothing has been answered under its present URL, which was listed for it alone."""
-
     corrupt: int = 0
     taken: int = 0
 
@@ -201,8 +198,8 @@ def what_next(kind: FetchKind, outcome: FetchOutcome, tries: Tries) -> tuple[Nex
     fetched     else                                   done
     expired     up to 8 times                          fresh-url
     expired     again                                  failed: expires
-    gone        its URL is older                       fresh-url
-    gone        its URL was listed just now            failed: gone
+    gone        under its first URL                    fresh-url
+    gone        under a fresh one                      failed: gone
     refused                                            failed: refused
     busy        broken alike                           later
     corrupt     up to twice                            again
@@ -220,7 +217,7 @@ def what_next(kind: FetchKind, outcome: FetchOutcome, tries: Tries) -> tuple[Nex
         case FetchOutcome.EXPIRED:
             return (Next.FRESH_URL, None) if tries.fresh < MAX_FRESH else (Next.FAILED, FailReason.EXPIRES)
         case FetchOutcome.GONE:
-            return (Next.FAILED, FailReason.GONE) if tries.is_fresh else (Next.FRESH_URL, None)
+            return (Next.FAILED, FailReason.GONE) if tries.fresh else (Next.FRESH_URL, None)
         case FetchOutcome.BUSY | FetchOutcome.BROKEN:
             return Next.LATER, None
         case FetchOutcome.CORRUPT:

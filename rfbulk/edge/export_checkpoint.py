@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
+from msgspec.structs import replace
 
 from rfbulk.core.exporting import LEFT, Element, ElementState, FailReason, MemberFile, Part, Presence
 from rfbulk.edge import export_books as books
@@ -156,14 +157,14 @@ class ExportCheckpoint:
         """Return the members of archives, in their order."""
         return await self._writer.run(lambda db: [listing.members_of(db, element.id) for element in elements])
 
-    async def choose_other_for(self, element: Element, member: MemberFile) -> str:
-        """Give a member another path, since a foreign file lies at its own, and return it."""
+    async def choose_others(self, element: Element, members: Sequence[MemberFile]) -> list[MemberFile]:
+        """Give members other paths, since foreign files lie at their own, and return them so."""
 
-        def work(db: sqlite3.Connection) -> str:
-            path = self._paths.take(db, member.path)
+        def work(db: sqlite3.Connection) -> list[MemberFile]:
+            moved = [replace(member, path=self._paths.take(db, member.path)) for member in members]
             sql = "UPDATE members SET path = ?, is_apart = 1 WHERE element = ? AND number = ?"
-            db.execute(sql, (path, element.id, member.number))
-            return path
+            db.executemany(sql, [(member.path, element.id, member.number) for member in moved])
+            return moved
 
         return await self._writer.run(work)
 

@@ -70,7 +70,7 @@ class ExportCheckpoint(Protocol):
     async def choose_other(self, element: Element) -> str: ...  # noqa: D102
     async def plan_members(self, element: Element, result: FetchResult) -> list[MemberFile]: ...  # noqa: D102
     async def members(self, elements: Sequence[Element]) -> list[list[MemberFile]]: ...  # noqa: D102
-    async def choose_other_for(self, element: Element, member: MemberFile) -> str: ...  # noqa: D102
+    async def choose_others(self, element: Element, members: Sequence[MemberFile]) -> list[MemberFile]: ...  # noqa: D102
     async def record_landed(self, element: Element, fingerprints: Mapping[int, Fingerprint]) -> None: ...  # noqa: D102
     async def unstage(self, element: Element) -> None: ...  # noqa: D102
     async def landing(self, parts: Sequence[Part]) -> list[Element]: ...  # noqa: D102

@@ -1,0 +1,269 @@
+"""An export from beginning to end: parts, pages, what is here already, fetching, report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.abc
+
+from rfbulk.core.exporting import Part, unknown_parts
+from rfbulk.core.failpoints import Failpoint
+from rfbulk.core.pacing import Pace, PaceLimits
+from rfbulk.errors import RfbulkError, TransferFailed, UsageError
+from rfbulk.events import Phase, PhaseChanged
+from rfbulk.pipeline.endings import cancel_when_stopped, gravest, unless_stopped
+from rfbulk.pipeline.export_bookkeeping import build_export_report
+from rfbulk.pipeline.export_tally import ExportTally
+from rfbulk.pipeline.fetching import Fetcher
+from rfbulk.pipeline.fresh_urls import FileListing, FreshUrls, Wanted
+from rfbulk.pipeline.gate import Gate
+from rfbulk.pipeline.listing_files import LOOK_AHEAD_GROUPS, FileLister
+from rfbulk.pipeline.recording import Recorder
+
+if TYPE_CHECKING:
+    from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+    from rfbulk.core.export_report import ExportReport
+    from rfbulk.core.model import BatchId
+    from rfbulk.core.retry import RetryPolicy
+    from rfbulk.pipeline.export_ports import ExportPorts
+    from rfbulk.settings import ExportOptions
+
+TICK_SECONDS = 0.5
+TICKS_PER_WINDOW = 2
+FIRST_LEVEL = 8
+"""Connections to begin with: each spends most of its time waiting for answers."""
+
+FLUSH_SECONDS = 10.0
+"""What a cancelled export gets to record what has landed. What it does not record is known again by its content."""
+
+MULTIPART = "multipart-batch"
+
+
+@dataclass(frozen=True, slots=True)
+class ExportRequest:
+    """What is to be exported, and where to. `reserved` are paths in the target that no remote file may take.
+
+    Setting `stop` ends the export gently: fetches in flight get the grace period, nothing new begins.
+    """
+
+    batch: BatchId
+    options: ExportOptions
+    policy: RetryPolicy
+    target: bytes
+    staging: bytes
+    reserved: tuple[str, ...] = ()
+    stop: anyio.Event = field(default_factory=anyio.Event)
+
+
+async def export(ports: ExportPorts, request: ExportRequest) -> ExportReport:
+    """Carry an export out and return its report.
+
+    Raises:
+        RfbulkError: the export could not be finished; `export_report` on the error tells how far it came.
+    """
+    return await _Export(ports, request).run()
+
+
+class _Export:
+    """The state of one export. `run` once."""
+
+    def __init__(self, ports: ExportPorts, request: ExportRequest) -> None:
+        options = request.options
+        self._ports = ports
+        self._request = request
+        self._parts: list[Part] = []
+        self._tally = ExportTally(ports.tell, ports.clock.monotonic())
+        most = options.most_fetches_at_once
+        first = options.concurrency or min(FIRST_LEVEL, most)
+        fixed = options.concurrency is not None
+        self._gate = Gate(Pace(PaceLimits(first if fixed else 1, first, first if fixed else most)), ports.clock)
+        self._listing = FileListing(ports, request.batch, request.policy, self._gate, self._tally)
+        self._recorder = Recorder(ports, self._tally)
+        self._fetcher = Fetcher(
+            ports=ports,
+            target=request.target,
+            staging=request.staging,
+            overwrite=options.overwrite,
+            policy=request.policy,
+            gate=self._gate,
+            tally=self._tally,
+            fresh_urls=FreshUrls(self._listing),
+            recorder=self._recorder,
+        )
+        self._lister = FileLister(
+            ports, self._listing, self._tally, options.unpack, lambda: self._gate.pace.level, self._check_failures
+        )
+
+    async def run(self) -> ExportReport:
+        self._ports.reach(Failpoint.CHECKPOINT_OPENED)
+        error: BaseException
+        try:
+            await self._run()
+            return await self._report()
+        except BaseExceptionGroup as group:
+            error = gravest(group)
+        except RfbulkError as ours:
+            error = ours
+        if isinstance(error, RfbulkError):
+            error.export_report = await self._report_if_possible()
+        raise error
+
+    async def _run(self) -> None:
+        self._phase("listing")
+        await self._ports.checkpoint.begin_run(self._request.reserved)
+        names = await unless_stopped(self._request.stop, self._part_names)
+        if names is None:
+            return
+        self._parts = await self._ports.checkpoint.parts(names)
+        overwrite = self._request.options.overwrite
+        self._tally.listed = await self._ports.checkpoint.begin_parts(self._parts, overwrite=overwrite)
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._tick)
+                tasks.start_soon(self._recorder.run)
+                await self._land_what_is_staged()
+                await self._fetch_all()
+                tasks.cancel_scope.cancel()
+        finally:
+            await self._flush()
+        if not self._request.stop.is_set():
+            self._phase("done")
+
+    async def _flush(self) -> None:
+        with anyio.move_on_after(FLUSH_SECONDS, shield=True):
+            await self._recorder.flush()
+
+    # what is asked for
+
+    async def _part_names(self) -> list[str]:
+        """Return the parts to be exported, none for a batch that has none."""
+        batch, wanted = self._request.batch, self._request.options.parts
+        found = await self._listing.persist(lambda: self._ports.service.batch(batch))
+        if found is None:
+            raise UsageError("export", f"batch {batch}", cause="there is no such batch", advice="`rfbulk batch list`")
+        if found.batch_type != MULTIPART:
+            if wanted:
+                raise UsageError("export", f"batch {batch}", cause="it has no parts", advice="leave --part out")
+            return []
+        parts = await self._listing.persist(lambda: self._ports.service.parts(batch))
+        names = [part.part_name for part in parts]
+        unknown = unknown_parts(wanted, names)
+        if unknown or not names:
+            raise UsageError(
+                "export",
+                f"batch {batch}",
+                cause=f"it has no part {', '.join(map(repr, unknown))}" if unknown else "it has no parts yet",
+                advice=f"its parts are {', '.join(names)}" if names else "is it ready?",
+            )
+        return list(dict.fromkeys(wanted)) or names
+
+    # fetching
+
+    async def _land_what_is_staged(self) -> None:
+        """Archives that an earlier run left whole in staging land now; what is lost of them is fetched again."""
+        checkpoint = self._ports.checkpoint
+        staged = await checkpoint.landing(self._parts)
+        for element, members in zip(staged, await checkpoint.members(staged), strict=True):
+            if await self._fetcher.land(element, members) is not None:
+                await checkpoint.unstage(element)
+
+    async def _fetch_all(self) -> None:
+        send, receive = anyio.create_memory_object_stream[list[Wanted]](LOOK_AHEAD_GROUPS)
+        with receive:
+            async with anyio.create_task_group() as tasks:
+                watch = anyio.CancelScope()
+                tasks.start_soon(self._limit_grace, tasks.cancel_scope, watch)
+                async with anyio.create_task_group() as work:
+                    work.start_soon(self._list, send)
+                    await self._dispatch(work, receive)
+                watch.cancel()
+
+    async def _list(self, send: MemoryObjectSendStream[list[Wanted]]) -> None:
+        stop = self._request.stop
+        async with send, anyio.create_task_group() as tasks:
+            tasks.start_soon(cancel_when_stopped, stop, tasks.cancel_scope)
+            await self._lister.list_parts(self._parts, send)
+            tasks.cancel_scope.cancel()
+        if not stop.is_set():
+            self._tally.is_listed = True
+            await self._ports.checkpoint.record_fact("listing_finished", "yes")
+            self._ports.reach(Failpoint.LISTING_FINISHED)
+
+    async def _dispatch(self, tasks: anyio.abc.TaskGroup, groups: MemoryObjectReceiveStream[list[Wanted]]) -> None:
+        while not self._request.stop.is_set():
+            try:
+                group = groups.receive_nowait()
+            except anyio.WouldBlock:
+                self._gate.note_idle()
+                try:
+                    group = await groups.receive()
+                except anyio.EndOfStream:
+                    return
+            except anyio.EndOfStream:
+                return
+            await self._gate.enter()
+            if self._request.stop.is_set():
+                self._gate.leave()
+                return
+            tasks.start_soon(self._carry, group)
+
+    async def _carry(self, group: list[Wanted]) -> None:
+        if not self._tally.in_flight and not self._tally.fetched:
+            self._phase("fetching")
+        self._tally.in_flight += 1
+        try:
+            await self._fetcher.carry(group)
+        finally:
+            self._tally.in_flight -= 1
+            self._gate.leave()
+        self._check_failures()
+
+    async def _limit_grace(self, fetching: anyio.CancelScope, watch: anyio.CancelScope) -> None:
+        with watch:
+            await self._request.stop.wait()
+            self._phase("stopping")
+            await self._ports.clock.sleep(self._request.options.grace_seconds)
+            fetching.cancel()
+
+    def _check_failures(self) -> None:
+        most, failed = self._request.options.max_failures, self._tally.failed
+        if most is not None and failed > most:
+            raise TransferFailed(
+                "export",
+                f"batch {self._request.batch}",
+                cause=f"{failed} files have failed, more than --max-failures {most}",
+                advice="look at them, then run the same again to resume",
+            )
+
+    # the rest
+
+    async def _tick(self) -> None:
+        ticks, bytes_before = 0, 0
+        while True:
+            await self._ports.clock.sleep(TICK_SECONDS)
+            ticks += 1
+            self._tell_progress()
+            if ticks % TICKS_PER_WINDOW == 0:
+                self._gate.measure(self._tally.bytes_received - bytes_before)
+                bytes_before = self._tally.bytes_received
+
+    def _tell_progress(self) -> None:
+        self._ports.tell(self._tally.progress(self._ports.clock.monotonic(), self._gate.pace.level))
+
+    def _phase(self, phase: Phase) -> None:
+        self._ports.tell(PhaseChanged(phase))
+
+    async def _report_if_possible(self) -> ExportReport | None:
+        """What ended the export must not be hidden by a checkpoint that cannot be read any more."""
+        try:
+            return await self._report()
+        except RfbulkError:
+            return None
+
+    async def _report(self) -> ExportReport:
+        self._tell_progress()
+        request = self._request
+        return await build_export_report(self._ports, self._tally, request.batch, request.target, self._parts)

@@ -1,0 +1,155 @@
+"""Walks through what a batch lists, records it page by page, and hands on what is still to be fetched, in groups."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+from msgspec.structs import replace
+
+from rfbulk.core.export_report import ExportFailure
+from rfbulk.core.exporting import (
+    Element,
+    ElementState,
+    FailReason,
+    Listed,
+    MemberFile,
+    Part,
+    Presence,
+    goes_alone,
+    group_size,
+    kind_of,
+)
+from rfbulk.core.failpoints import Failpoint
+from rfbulk.core.fetching import FetchKind
+from rfbulk.pipeline.fresh_urls import Wanted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from anyio.streams.memory import MemoryObjectSendStream
+
+    from rfbulk.core.fetching import Fingerprint
+    from rfbulk.core.wire import RemoteFile
+    from rfbulk.pipeline.export_ports import ExportPorts
+    from rfbulk.pipeline.export_tally import ExportTally
+    from rfbulk.pipeline.fresh_urls import FileListing
+
+MAX_WALKS = 4
+"""Parts that are walked through at once."""
+
+LOOK_AHEAD_GROUPS = 64
+"""Groups that wait for a place, at most: two thousand small files, some megabytes of URLs, a second of the fastest
+line. Only what one page still holds beyond them may be in memory too."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileLister:
+    """Lists the parts of one export. Made once; `list_parts` runs once."""
+
+    ports: ExportPorts
+    listing: FileListing
+    tally: ExportTally
+    unpack: bool
+    level: Callable[[], int]
+    check_failures: Callable[[], None]
+
+    async def list_parts(self, parts: Sequence[Part], groups: MemoryObjectSendStream[list[Wanted]]) -> None:
+        """Walk through all parts, several at once, and send what is to be fetched. Returns once all is listed."""
+        room = anyio.CapacityLimiter(MAX_WALKS)
+
+        async def walk(part: Part) -> None:
+            async with room:
+                await self._list_part(part, groups)
+
+        async with anyio.create_task_group() as walks:
+            for part in parts:
+                walks.start_soon(walk, part)
+
+    async def _list_part(self, part: Part, groups: MemoryObjectSendStream[list[Wanted]]) -> None:
+        async def take(token: str | None, files: Sequence[RemoteFile]) -> None:
+            for group in self._groups(await self._wanted(part, token, files)):
+                await groups.send(group)
+
+        await self.listing.walk(part, take)
+        self.tally.failed += await self.ports.checkpoint.end_part(part)
+        self.check_failures()
+
+    async def _wanted(self, part: Part, token: str | None, files: Sequence[RemoteFile]) -> list[Wanted]:
+        """Record a page, and return what of it is still to be fetched."""
+        listed = [
+            Listed(file.shard_id or "", file.file_name, kind_of(file.file_name, file.content_type, unpack=self.unpack))
+            for file in files
+        ]
+        elements, new = await self.ports.checkpoint.take_page(part, listed)
+        self.ports.reach(Failpoint.PAGE_RECORDED)
+        self.tally.listed += new
+        self._name_refused(part, elements)
+        elements = await self._with_lost(elements)
+        places: dict[tuple[str, str], int] = {}
+        wanted: list[Wanted] = []
+        for element, file in zip(elements, files, strict=True):
+            place = places[element.shard, element.name] = places.get((element.shard, element.name), -1) + 1
+            if element.state is ElementState.LISTED:
+                wanted.append(Wanted(element, file.download_url, part, token, place))
+        return wanted
+
+    def _name_refused(self, part: Part, elements: Sequence[Element]) -> None:
+        for element in elements:
+            if not element.path:
+                why = "no path can be made of it that stays in the target"
+                self.tally.name(ExportFailure(part.name, element.shard, element.name, FailReason.NAME, why))
+        self.check_failures()
+
+    async def _with_lost(self, elements: list[Element]) -> list[Element]:
+        """Look whether what was fetched is still here. What is not is to be fetched again."""
+        here = [element for element in elements if element.state is ElementState.FETCHED]
+        if not here:
+            return elements
+        presences = await self._look(here)
+        lost = {
+            element.id: (element, presence)
+            for element, presence in zip(here, presences, strict=True)
+            if presence is not Presence.INTACT
+        }
+        self.tally.here += len(here) - len(lost)
+        if not lost:
+            return elements
+        await self.ports.checkpoint.restore(list(lost.values()))
+        self.ports.reach(Failpoint.RESTORE_RECORDED)
+        return [_restored(element) if element.id in lost else element for element in elements]
+
+    async def _look(self, here: Sequence[Element]) -> list[Presence]:
+        archives = [element for element in here if element.kind is not FetchKind.PLAIN]
+        members = await self.ports.checkpoint.members(archives) if archives else []
+        inside = {archive.id: _marks_of(each) for archive, each in zip(archives, members, strict=True)}
+        marks = [inside.get(element.id) or [(element.path, element.fingerprint)] for element in here]
+        files = [(path, mark) for each in marks for path, mark in each if mark is not None]
+        found = iter(await anyio.to_thread.run_sync(self.ports.target.look, files))
+        return [_worst([next(found) for _, mark in each if mark is not None]) for each in marks]
+
+    def _groups(self, wanted: Sequence[Wanted]) -> Iterator[list[Wanted]]:
+        """What may be large alone and first, what is small together."""
+        alone = [one for one in wanted if goes_alone(one.element.kind, one.element.name)]
+        yield from ([one] for one in alone)
+        small = [one for one in wanted if not goes_alone(one.element.kind, one.element.name)] if alone else wanted
+        size = group_size(len(small), self.level())
+        for start in range(0, len(small), size):
+            yield list(small[start : start + size])
+
+
+def _worst(presences: Sequence[Presence]) -> Presence:
+    """What is to be said of a file, or of an archive of which some members may be missing."""
+    if Presence.CHANGED in presences:
+        return Presence.CHANGED
+    return Presence.DELETED if Presence.DELETED in presences else Presence.INTACT
+
+
+def _marks_of(members: Sequence[MemberFile]) -> list[tuple[str, Fingerprint | None]]:
+    return [(member.path, member.fingerprint) for member in members]
+
+
+def _restored(element: Element) -> Element:
+    return replace(element, state=ElementState.LISTED, restored=True)
