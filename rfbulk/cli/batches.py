@@ -163,16 +163,20 @@ async def _shards(session: Session, *, batch_id: str) -> int:
 
 @click.command(context_settings=CONTEXT)
 @click.argument("batch_id", metavar="BATCH")
-@click.option("--expect", type=click.IntRange(min=0), metavar="N", help="How many files there must be.")
+@click.option(
+    "--expect", type=click.IntRange(min=0), metavar="N", help="How many files there must be. [default: as was sent]"
+)
 @click.option("--timeout", type=DURATION, default="2h", show_default=True, help="How long to wait.")
 @global_options
 @click.pass_context
 def wait(context: click.Context, batch_id: str, expect: int | None, timeout: float) -> int:
-    """Wait until a batch is ready: the expected number is counted and no shard is pending.
+    """Wait until a batch is ready: the expected number is counted and no shard is pending or failed.
 
-    Without --expect it is ready when nothing is pending and the count has stood still for 15 seconds.
+    Without --expect it is the number that uploads from this machine bring. Where there was none, the batch is ready
+    when nothing is pending and the count has stood still for 15 seconds.
 
     \b
+    rfbulk batch wait spring
     rfbulk batch wait spring --expect 1024 --timeout 30m
     """
     return run(globals_of(context), partial(_wait, batch_id=batch_id, expect=expect, timeout=timeout))
@@ -185,10 +189,16 @@ async def _wait(session: Session, *, batch_id: str, expect: int | None, timeout:
     if session.options.json:
         print_json({"batch_id": batch_id, **msgspec.to_builtins(state)})
     else:
-        click.echo(f"batch {batch_id}: ready with {number(state.count, 'file')}")
+        of = f" of {state.expected:,}" if state.expected is not None else ""
+        word = "ready" if state.is_ready else "not ready, and will not be"
+        click.echo(f"batch {batch_id}: {word}: {state.count:,}{of} {'file' if state.count == 1 else 'files'} counted")
         for shard, why in state.failed:
             click.echo(f"  failed shard {plain(shard)}: {plain(why)}")
-    return ExitCode.SERVICE_FAILED if state.failed else ExitCode.DONE
+        for name, why in state.failed_files:
+            click.echo(f"  failed file {plain(name)}: {plain(why)}")
+    if not state.is_ready:
+        return ExitCode.SERVICE_FAILED
+    return ExitCode.SOME_FAILED if state.failed_files else ExitCode.DONE
 
 
 async def _known_batch(client: Client, batch_id: str) -> BatchMetadata:

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rfbulk.client import jobs
+from rfbulk.client.batches import wait_for_batch
 from rfbulk.client.context import Context, Reach, uploads_dir
 from rfbulk.client.uploading import StrPath, upload_images
 from rfbulk.core.limits import batch_id as checked_batch_id
@@ -27,7 +28,6 @@ from rfbulk.edge.jobs_api import JobsApi
 from rfbulk.edge.transport import TransportOptions, open_transport
 from rfbulk.errors import UsageError
 from rfbulk.events import OnEvent, ignore
-from rfbulk.pipeline.watching import BatchState, watch_batch
 from rfbulk.settings import Settings, UploadOptions
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from rfbulk.core.job_watch import JobReport
     from rfbulk.core.job_wire import Job, JobLog, Stage, Task
     from rfbulk.core.jobs import JobDefinition, Overrides, Severity
+    from rfbulk.core.readiness import BatchState
     from rfbulk.core.report import UploadReport
     from rfbulk.core.wire import BatchMetadata, BatchPart, RemoteFile, ShardStatus
 
@@ -168,17 +169,15 @@ class Client:
     async def wait_for_batch(
         self, batch_id: str, *, expect: int | None = None, seconds: float = 7200.0, on_event: OnEvent = ignore
     ) -> BatchState:
-        """Wait until a batch is ready: `expect` files counted (or a count that stands still), no shard pending.
+        """Wait until a batch is ready: `expect` files counted, and no shard pending or failed.
+
+        Without `expect` it is what uploads from this machine have sent and are to send; where there are none, the
+        batch is ready once its count stands still. A batch that can never be ready is in the state (`is_ready`).
 
         Raises:
             WaitTimeout: it was not ready in time.
         """
-        batch = checked_batch_id(batch_id)
-        await self.workspace()
-        context = self._context
-        return await watch_batch(
-            context.api, batch, context.clock, context.settings.retry, expect=expect, seconds=seconds, tell=on_event
-        )
+        return await wait_for_batch(self._context, batch_id, expect, seconds, on_event)
 
     # jobs
 

@@ -2,99 +2,126 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-import msgspec
-
-from rfbulk.core.confirming import FIRST_WAIT, RowKind, next_wait, row_kind
+from rfbulk.core.notices import batch_subject
+from rfbulk.core.polling import Pace
+from rfbulk.core.readiness import QUIET_SECONDS, BatchState, Readiness, readiness
 from rfbulk.errors import WaitTimeout
 from rfbulk.events import ConfirmProgress
+from rfbulk.pipeline.bell import Bell
 from rfbulk.pipeline.paging import walk_pages
 from rfbulk.pipeline.retrying import persist
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from rfbulk.core.model import BatchId
     from rfbulk.core.retry import RetryPolicy
     from rfbulk.core.wire import Page, ShardStatus
     from rfbulk.events import OnEvent
     from rfbulk.pipeline.ports import Clock, Service
 
-QUIET_SECONDS = 15.0
-MAX_FAILED_NAMED = 100
+T = TypeVar("T")
 
 
-class BatchState(msgspec.Struct):
-    """What a batch shows: how many files are counted, its shards by kind, and the ids of those that failed."""
+@dataclass(frozen=True, slots=True)
+class BatchPorts:
+    """Everything outside that waiting for a batch needs."""
 
-    count: int = 0
-    shards: dict[RowKind, int] = {}
-    failed: list[tuple[str, str]] = []
+    service: Service
+    clock: Clock
+    policy: RetryPolicy
+    tell: OnEvent
+    bell: Bell = field(default_factory=Bell)
 
-    def is_ready(self, expect: int | None, *, is_quiet: bool) -> bool:
-        """Tell whether nothing is pending and the expected number is there, or the count stands still."""
-        if self.shards.get(RowKind.PENDING, 0):
-            return False
-        return self.count >= expect if expect is not None else is_quiet and self.count > 0
+    async def persist(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Make a call until it succeeds, or the policy ends."""
+        return await persist(call, policy=self.policy, clock=self.clock, tell=self.tell)
 
 
 async def watch_batch(
-    service: Service,
+    ports: BatchPorts,
     batch: BatchId,
-    clock: Clock,
-    policy: RetryPolicy,
     *,
     expect: int | None,
     seconds: float,
-    tell: OnEvent,
+    quiet_seconds: float = QUIET_SECONDS,
 ) -> BatchState:
-    """Look at the batch, ever more seldom while nothing changes, until it is ready.
+    """Look at the batch, ever more seldom while nothing changes, until it is ready or can never be.
+
+    A notification, heard by the bell, only makes the next look come sooner.
 
     Raises:
         WaitTimeout: it was not ready within `seconds`.
     """
-    deadline, wait = clock.monotonic() + seconds, FIRST_WAIT
+    clock = ports.clock
+    deadline, pace = clock.monotonic() + seconds, Pace(clock.monotonic())
+    looking = _Looking(ports, batch)
     last, changed_at = BatchState(-1), clock.monotonic()
-    while True:
-        state = await _look(service, batch, clock, policy, tell)
-        now = clock.monotonic()
-        has_changed = state != last
-        last, changed_at = state, now if has_changed else changed_at
-        tell(ConfirmProgress(state.count, expect or state.count, state.shards.get(RowKind.PENDING, 0)))
-        if state.is_ready(expect, is_quiet=now - changed_at >= QUIET_SECONDS):
+    with ports.bell.listen(batch_subject(batch), clock) as ear:
+        while True:
+            state = await looking.look(expect)
+            now = clock.monotonic()
+            has_changed = state != last
+            last, changed_at = state, now if has_changed else changed_at
+            pace.spent(looking.requests, now, has_changed=has_changed)
+            ports.tell(ConfirmProgress(state.count, expect or state.count, state.pending))
+            verdict = readiness(state, is_quiet=now - changed_at >= quiet_seconds)
+            if verdict is not Readiness.WAIT:
+                state.is_ready = verdict is Readiness.READY
+                return state
+            if now >= deadline:
+                raise _timed_out(batch, state, seconds)
+            at_least, at_most = pace.waits(now)
+            left = max(0.05, deadline - now)
+            if await ear.rest(min(at_least, left), min(at_most, left)):
+                pace.hurry()
+
+
+class _Looking:
+    """Looks at one batch. Shards are listed only once the count does not rule out that it is ready."""
+
+    def __init__(self, ports: BatchPorts, batch: BatchId) -> None:
+        self._ports = ports
+        self._batch = batch
+        self._last_count: int | None = None
+        self.requests = 0
+
+    async def look(self, expect: int | None) -> BatchState:
+        """Ask for the count, and for the shards where they can matter."""
+        self.requests = 0
+        count = await self._ask(partial(self._ports.service.count, self._batch))
+        state = BatchState(count or 0, expect)
+        is_growing = count != self._last_count and expect is not None and (count or 0) < expect
+        self._last_count = count
+        if count is None or is_growing:
             return state
-        if now >= deadline:
-            raise _timed_out(batch, state, expect, seconds)
-        await clock.sleep(min(wait, max(0.05, deadline - now)))
-        wait = next_wait(wait, has_changed=has_changed)
+
+        async def page_at(token: str | None) -> Page[ShardStatus]:
+            return await self._ask(partial(self._ports.service.shards_page, self._batch, token))
+
+        async def take(rows: Sequence[ShardStatus]) -> None:
+            for row in rows:
+                state.add(row)
+
+        await walk_pages("list shards of", self._batch, page_at, take)
+        return state
+
+    async def _ask(self, call: Callable[[], Awaitable[T]]) -> T:
+        async def counted() -> T:
+            self.requests += 1
+            return await call()
+
+        return await self._ports.persist(counted)
 
 
-async def _look(service: Service, batch: BatchId, clock: Clock, policy: RetryPolicy, tell: OnEvent) -> BatchState:
-    count = await persist(partial(service.count, batch), policy=policy, clock=clock, tell=tell)
-    state = BatchState(count or 0)
-
-    async def take(rows: Sequence[ShardStatus]) -> None:
-        for row in rows:
-            kind = row_kind(row.status_type)
-            state.shards[kind] = state.shards.get(kind, 0) + 1
-            if kind is RowKind.ERROR and len(state.failed) < MAX_FAILED_NAMED:
-                state.failed.append((row.shard_id, row.metadata or row.status_name))
-
-    async def page_at(token: str | None) -> Page[ShardStatus]:
-        return await persist(partial(service.shards_page, batch, token), policy=policy, clock=clock, tell=tell)
-
-    await walk_pages("list shards of", batch, page_at, take)
-    return state
-
-
-def _timed_out(batch: BatchId, state: BatchState, expect: int | None, seconds: float) -> WaitTimeout:
-    wanted = f" of {expect}" if expect is not None else ""
-    pending = state.shards.get(RowKind.PENDING, 0)
+def _timed_out(batch: BatchId, state: BatchState, seconds: float) -> WaitTimeout:
+    wanted = f" of {state.expected}" if state.expected is not None else ""
     return WaitTimeout(
         "wait for",
         f"batch {batch}",
-        cause=f"after {seconds:g} s it counts {state.count}{wanted} files and {pending} shards are pending",
+        cause=f"after {seconds:g} s it counts {state.count}{wanted} files and {state.pending} shards are pending",
         advice="run the same again to go on waiting",
     )

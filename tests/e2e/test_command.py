@@ -367,7 +367,7 @@ async def test_batches_are_shown_in_words_and_in_json(commands: Commands, emulat
     words, values = await both(commands, "batch", "shards", "spring")
     assert words.count("success") == len(values) == report["shards_sent"]
     words, values = await both(commands, "batch", "wait", "spring", "--expect", "100")
-    assert words == "batch spring: ready with 100 files\n"
+    assert words == "batch spring: ready: 100 of 100 files counted\n"
     assert values[0]["count"] == 100
 
 

@@ -1,0 +1,43 @@
+"""Waiting for batches, with what this machine knows of their uploads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio.to_thread
+
+from rfbulk.client.context import Context, uploads_dir
+from rfbulk.core.limits import batch_id as checked_batch_id
+from rfbulk.edge.checkpoint import summaries
+from rfbulk.events import OnEvent
+from rfbulk.pipeline.watching import BatchPorts, watch_batch
+
+if TYPE_CHECKING:
+    from rfbulk.core.readiness import BatchState
+
+
+async def wait_for_batch(
+    context: Context, batch_id: str, expect: int | None, seconds: float, on_event: OnEvent
+) -> BatchState:
+    """As `Client.wait_for_batch` promises."""
+    batch = checked_batch_id(batch_id)
+    workspace = await context.persist(context.api.workspace, tell=on_event)
+    if expect is None:
+        expect = await anyio.to_thread.run_sync(expected_images, context, workspace, batch)
+    ports = BatchPorts(context.api, context.clock, context.settings.retry, on_event, context.bell)
+    return await watch_batch(ports, batch, expect=expect, seconds=seconds)
+
+
+def expected_images(context: Context, workspace: str, batch: str) -> int | None:
+    """Return how many images uploads from this machine bring into a batch, None if it knows of none.
+
+    What is still to be sent counts, so that a batch is not ready while its upload is under way or left unfinished.
+    """
+    folder = uploads_dir(context.settings)
+    found = [
+        summary
+        for summary in (summaries(folder) if folder.is_dir() else [])
+        if "error" not in summary
+        and (summary["service"], summary["workspace"], summary["batch"]) == (context.api_url, workspace, batch)
+    ]
+    return sum(summary["images_sent"] + summary["images_left"] for summary in found) if found else None

@@ -1,0 +1,65 @@
+"""Whether a batch is ready, by its table."""
+
+from __future__ import annotations
+
+import pytest
+
+from rfbulk.core.confirming import RowKind
+from rfbulk.core.readiness import MAX_NAMED, BatchState, Readiness, failed_files, readiness
+from rfbulk.core.wire import ShardStatus
+
+
+@pytest.mark.parametrize("is_quiet", [False, True])
+@pytest.mark.parametrize(
+    ("pending", "failed", "count", "expected", "verdict", "once_quiet"),
+    [
+        (1, 0, 9, 9, Readiness.WAIT, Readiness.WAIT),
+        (1, 1, 9, 9, Readiness.WAIT, Readiness.WAIT),
+        (0, 1, 9, 9, Readiness.WAIT, Readiness.FAILED),
+        (0, 1, 9, None, Readiness.WAIT, Readiness.FAILED),
+        (0, 0, 9, 9, Readiness.READY, Readiness.READY),
+        (0, 0, 10, 9, Readiness.READY, Readiness.READY),
+        (0, 0, 8, 9, Readiness.WAIT, Readiness.WAIT),
+        (0, 0, 0, 0, Readiness.READY, Readiness.READY),
+        (0, 0, 9, None, Readiness.WAIT, Readiness.READY),
+        (0, 0, 0, None, Readiness.WAIT, Readiness.WAIT),
+    ],
+)
+def test_each_row_of_the_table(
+    pending: int,
+    failed: int,
+    count: int,
+    expected: int | None,
+    verdict: Readiness,
+    once_quiet: Readiness,
+    is_quiet: bool,
+) -> None:
+    state = BatchState(count, expected, shards={RowKind.PENDING: pending, RowKind.ERROR: failed})
+    assert readiness(state, is_quiet=is_quiet) is (once_quiet if is_quiet else verdict)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "named"),
+    [
+        ('{"failedFiles":[{"type":"bad","fileName":"a.jpg","reason":"no image"}]}', [("a.jpg", "no image")]),
+        ('{"failed_files":[{"file_name":"a.jpg","type":"bad"}]}', [("a.jpg", "bad")]),
+        ('{"failedFiles":["a.jpg"]}', [("a.jpg", "")]),
+        ('{"failedFiles":[{}]}', [("?", "")]),
+        ('{"failedFiles":3}', []),
+        ("[1]", []),
+        ("", []),
+        ("nonsense", []),
+    ],
+)
+def test_failed_files_are_found_in_either_spelling(metadata: str, named: list[tuple[str, str]]) -> None:
+    assert list(failed_files(metadata)) == named
+
+
+def test_what_is_named_is_bounded_and_safe_to_show() -> None:
+    state = BatchState()
+    rows = ",".join(['{"fileName":"a\\u001b[2J","reason":"https://store.example/x?sig=c4n4ry"}'] * 60)
+    for number in range(3 * MAX_NAMED):
+        state.add(ShardStatus(str(number), "", "error", 0, "", '{"failedFiles":[' + rows + "]}"))
+    assert (len(state.failed), len(state.failed_files), state.shards) == (MAX_NAMED, MAX_NAMED, {RowKind.ERROR: 300})
+    assert "c4n4ry" not in str(state)
+    assert "\x1b" not in state.failed_files[0][0]
