@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rfbulk.cli.printing import duration, size
-from rfbulk.cli.progress import PHASES, State
+from rfbulk.cli.progress import PHASES, State, line_of_job
 
 NARROW = 70
 
@@ -45,13 +45,16 @@ class LiveView:
 
 def drawing(state: State, width: int) -> Group:
     """Return the state as something to draw on `width` columns."""
-    progress = state.progress
-    if progress is None:
-        return Group(Text(PHASES[state.phase]))
+    if state.job is not None:
+        bar = _bar(round(1000 * state.job.progress), 1000, width)
+        return Group(Text(line_of_job(state.job)), bar)
     if state.phase == "confirming" and state.confirm is not None:
         counted, expected = state.confirm.counted, state.confirm.expected
         bar = _bar(max(0, counted), expected, width)
         return Group(Text(PHASES["confirming"]), bar, Text(f"{counted:,} of {expected:,} images counted"))
+    progress = state.progress
+    if progress is None:
+        return Group(Text(PHASES[state.phase]))
     done = state.bytes_done
     more = "" if progress.scan_finished else "+"
     bar = _bar(done, progress.bytes_planned, width)

@@ -18,6 +18,7 @@ from rfbulk.events import (
     ConfirmProgress,
     Event,
     FileNamed,
+    JobProgress,
     OnEvent,
     Phase,
     PhaseChanged,
@@ -61,14 +62,17 @@ class State:
         self.phase: Phase = "scanning"
         self.progress: UploadProgress | None = None
         self.confirm: ConfirmProgress | None = None
+        self.job: JobProgress | None = None
         self._history: deque[tuple[float, int]] = deque()
 
     def take(self, event: Event) -> None:
         """Take note of an event."""
         if isinstance(event, PhaseChanged):
-            self.phase = event.phase
+            self.phase, self.job = event.phase, None
         elif isinstance(event, ConfirmProgress):
             self.confirm = event
+        elif isinstance(event, JobProgress):
+            self.job = event
         elif isinstance(event, UploadProgress):
             self.progress = event
             self._history.append((event.seconds, event.bytes_on_the_wire))
@@ -103,8 +107,27 @@ class State:
         return (progress.bytes_planned - self.bytes_done) * progress.seconds / done
 
 
+def line_of_job(job: JobProgress) -> str:
+    """Return how far a job is, on one line."""
+    if not job.stage:
+        return f"job {job.job_id}: {job.state}"
+    pieces = [
+        f"{job.tasks_done:,} of {job.tasks:,} tasks",
+        f"{job.tasks_running:,} running",
+        f"{job.progress:.0%}",
+    ]
+    if job.tasks_failed:
+        pieces.insert(1, f"{job.tasks_failed:,} failed")
+    if job.seconds_left is not None:
+        pieces.append(f"{duration(job.seconds_left)} left in this stage")
+    where = f"{plain(job.stage)} ({job.stage_number} of {job.stages})"
+    return f"job {job.job_id}: {job.state}, {where}: {', '.join(pieces)}"
+
+
 def line_of(state: State) -> str:
     """Return where the transfer stands, on one line."""
+    if state.job is not None:
+        return line_of_job(state.job)
     if state.phase == "confirming" and state.confirm is not None:
         return f"{PHASES['confirming']}: {state.confirm.counted:,} of {state.confirm.expected:,} counted"
     progress = state.progress

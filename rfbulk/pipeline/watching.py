@@ -11,7 +11,7 @@ from rfbulk.core.notices import batch_subject
 from rfbulk.core.polling import Pace
 from rfbulk.core.readiness import QUIET_SECONDS, BatchState, Readiness, readiness
 from rfbulk.errors import WaitTimeout
-from rfbulk.events import ConfirmProgress
+from rfbulk.events import ConfirmProgress, PhaseChanged
 from rfbulk.pipeline.bell import Bell
 from rfbulk.pipeline.paging import walk_pages
 from rfbulk.pipeline.retrying import persist
@@ -59,6 +59,7 @@ async def watch_batch(
     clock = ports.clock
     deadline, pace = clock.monotonic() + seconds, Pace(clock.monotonic())
     looking = _Looking(ports, batch)
+    ports.tell(PhaseChanged("confirming"))
     last, changed_at = BatchState(-1), clock.monotonic()
     with ports.bell.listen(batch_subject(batch), clock) as ear:
         while True:

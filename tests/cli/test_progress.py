@@ -16,6 +16,7 @@ from rfbulk.events import (
     ConfirmProgress,
     Event,
     FileNamed,
+    JobProgress,
     PhaseChanged,
     RequestRetried,
     ShardRetried,
@@ -208,3 +209,25 @@ def test_a_log_file_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
         progress_printer(Globals(log_file=tmp_path / "no" / "where")),
     ):
         pass
+
+
+JOB = JobProgress("j-1", "running", "processing", 1, 2, 40, 9, 0, 4, 0.25, None)
+
+
+def test_a_job_is_shown_by_its_stage_and_tasks() -> None:
+    assert line_of(after(JOB)) == "job j-1: running, processing (1 of 2): 9 of 40 tasks, 4 running, 25%"
+
+
+def test_failed_tasks_and_the_time_left_are_shown_where_there_are_any() -> None:
+    job = JobProgress("j-1", "running", "export", 2, 2, 4, 3, 1, 0, 0.75, 200.0)
+    assert line_of(after(job)) == (
+        "job j-1: running, export (2 of 2): 3 of 4 tasks, 1 failed, 0 running, 75%, 3 min 20 s left in this stage"
+    )
+
+
+def test_a_job_that_has_no_stage_yet_is_shown_by_its_state() -> None:
+    assert line_of(after(JobProgress("j-1", "awaited", "", 0, 0, 0, 0, 0, 0, 0.0, None))) == "job j-1: awaited"
+
+
+def test_what_comes_after_a_job_is_shown_in_its_place() -> None:
+    assert line_of(after(JOB, PhaseChanged("scanning"))) == "scanning"
