@@ -32,9 +32,11 @@ class Failpoint(StrEnum):
     PAGE_RECORDED = "page-recorded"
     RESTORE_RECORDED = "restore-recorded"
     FETCH_STARTED = "fetch-started"
+    FETCH_STAGED = "fetch-staged"
     FETCH_ENDED = "fetch-ended"
     OTHER_PATH_RECORDED = "other-path-recorded"
     MEMBERS_RECORDED = "members-recorded"
+    LAND_STARTED = "land-started"
     MEMBERS_LANDED = "members-landed"
     FILES_SYNCED = "files-synced"
     FETCHED_RECORDED = "fetched-recorded"
@@ -49,9 +51,11 @@ OF_EXPORTS: Final = frozenset(
         Failpoint.PAGE_RECORDED,
         Failpoint.RESTORE_RECORDED,
         Failpoint.FETCH_STARTED,
+        Failpoint.FETCH_STAGED,
         Failpoint.FETCH_ENDED,
         Failpoint.OTHER_PATH_RECORDED,
         Failpoint.MEMBERS_RECORDED,
+        Failpoint.LAND_STARTED,
         Failpoint.MEMBERS_LANDED,
         Failpoint.FILES_SYNCED,
         Failpoint.FETCHED_RECORDED,

@@ -15,6 +15,7 @@ from rfbulk.core.retry import is_passing_status
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from rfbulk.core.hashes import StoredHashes
     from rfbulk.core.heads import Head
 
 _EXPIRED: Final = frozenset({"ExpiredToken", "RequestExpired"})
@@ -56,7 +57,8 @@ def is_page_instead(head: Head, path: str) -> bool:
 class Mark(msgspec.Struct, frozen=True):
     """What is kept beside the beginning of a large file, so that its rest alone is asked for. Holds no URL.
 
-    `etag` is a strong one, `total` the whole file's length. `is_hashed`: the store tells a hash that proves the whole.
+    `etag` is a strong one, `total` the whole file's length. `is_hashed`: the store tells a hash that proves the whole,
+    `with_md5`: by MD5 alone.
     `boot` names the start of the system in which the beginning was written: what a power cut left of it is proved by
     the hash, or not believed.
     """
@@ -64,6 +66,7 @@ class Mark(msgspec.Struct, frozen=True):
     etag: str
     total: int
     is_hashed: bool
+    with_md5: bool
     boot: str
 
     def is_good_for(self, held_bytes: int, boot: str) -> bool:
@@ -71,12 +74,12 @@ class Mark(msgspec.Struct, frozen=True):
         return 0 < held_bytes <= self.total and (self.is_hashed or (bool(boot) and boot == self.boot))
 
 
-def mark_of(head: Head, *, is_hashed: bool, boot: str) -> Mark | None:
+def mark_of(head: Head, stored: StoredHashes, *, boot: str) -> Mark | None:
     """Return by what a file may be continued, whose first byte this answer begins with. None if it may not."""
     etag = head.headers.get("etag", "")
     if head.status != HTTPStatus.OK or head.length is None or _STRONG_ETAG.fullmatch(etag) is None:
         return None
-    return Mark(etag, head.length, is_hashed, boot)
+    return Mark(etag, head.length, stored.proves, stored.needs_md5, boot)
 
 
 def range_headers(mark: Mark, held_bytes: int) -> dict[str, str]:

@@ -7,6 +7,8 @@ import binascii
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from rfbulk.core.fetching import Check
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -25,6 +27,23 @@ class StoredHashes(NamedTuple):
     crc32c: int | None = None
     md5: bytes | None = None
     etag_md5: bytes | None = None
+
+    @property
+    def needs_md5(self) -> bool:
+        """Tell whether nothing better than an MD5 is told."""
+        return self.crc32c is None and (self.md5 is not None or self.etag_md5 is not None)
+
+    @property
+    def proves(self) -> bool:
+        """Tell whether a whole object can be told from a damaged one."""
+        return self.crc32c is not None or self.md5 is not None
+
+
+class Whole(NamedTuple):
+    """By what an object was found whole; None if it is not. `detail` says what is odd."""
+
+    check: Check | None
+    detail: str = ""
 
 
 def google_hashes(text: str) -> dict[str, str]:
@@ -65,6 +84,32 @@ def stored_hashes(headers: Mapping[str, str], *, is_partial: bool) -> StoredHash
         next((value for text in md5_texts if (value := _decoded(text, _MD5_BYTES)) is not None), None),
         bytes.fromhex(etag[1]) if etag and stored_encoding == "identity" else None,
     )
+
+
+def judge_whole(stored: StoredHashes, crc32c: int, md5: bytes | None, *, is_delimited: bool) -> Whole:
+    """Tell by what an object that has come to its end is whole. The strongest that the store tells decides.
+
+    ======================== ============ =====================================
+    the store tells          and it is    the object is
+    ======================== ============ =====================================
+    a CRC32C                 equal        whole by it
+    a CRC32C                 different    damaged
+    an MD5                   equal        whole by it
+    an MD5                   different    damaged
+    an ETag like an MD5      equal        whole by it
+    an ETag like an MD5      different    as below: not every store means one
+    where it ends                         whole by its length
+    nothing                               unverified
+    ======================== ============ =====================================
+    """
+    if stored.crc32c is not None:
+        return Whole(Check.CRC32C) if stored.crc32c == crc32c else Whole(None, "its CRC32C is not the store's")
+    if stored.md5 is not None:
+        return Whole(Check.MD5) if stored.md5 == md5 else Whole(None, "its MD5 is not the store's")
+    if stored.etag_md5 is not None and stored.etag_md5 == md5:
+        return Whole(Check.MD5)
+    odd = "" if stored.etag_md5 is None else "its ETag looks like an MD5 and is not that of the content"
+    return Whole(Check.LENGTH if is_delimited else Check.NONE, odd)
 
 
 def _decoded(text: str | None, length: int) -> bytes | None:

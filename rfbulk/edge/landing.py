@@ -55,14 +55,12 @@ class Site:
             OSError: the target cannot be opened, or the staging folder not made.
             ValueError: the staging folder is not beneath the target.
         """
-        inner = staging.removeprefix(target.rstrip(b"/") + b"/")
-        if inner == staging or not inner:
-            raise ValueError("the staging folder is not beneath the target")
+        self._inner = _beneath(target, staging)
         self._folders: dict[str, int] = {}
         self._has_links = True
         self._target = os.open(target, _FOLDER)
         try:
-            self.staging = self._walk(os.fsdecode(inner), mode=0o700)
+            self.staging = self._walk(self._inner, mode=0o700)
         except BaseException:
             os.close(self._target)
             raise
@@ -115,10 +113,19 @@ class Site:
         except (IsADirectoryError, PermissionError):  # macOS says the latter of a folder
             shutil.rmtree(staged, dir_fd=self.staging)
 
+    def remove_if_empty(self, staged: str) -> None:
+        """Remove a staged folder unless something is in it."""
+        with contextlib.suppress(OSError):
+            os.rmdir(staged, dir_fd=self.staging)
+
     def free_bytes(self) -> int:
         """Return how much room the file system has for us."""
         status = os.fstatvfs(self.staging)
         return status.f_bavail * status.f_frsize
+
+    def remove_staging(self) -> None:
+        """Remove the staging folder itself, which is empty."""
+        os.rmdir(self._inner, dir_fd=self._target)
 
     # landing
 
@@ -212,6 +219,14 @@ class Site:
             os.close(self._folders.popitem()[1])
 
 
+def discard_staging(target: bytes, staging: bytes) -> None:
+    """Remove the staging folder with all that is in it. Raises what a `Site` raises."""
+    with Site(target, staging) as site:
+        for staged in site.leftovers():
+            site.remove(staged)
+        site.remove_staging()
+
+
 def trouble_of_disk(error: OSError) -> tuple[FetchOutcome, str]:
     """Tell what becomes of a remote file that met this error of the disk, and why in words."""
     text = error.strerror or str(error)
@@ -257,6 +272,14 @@ def write_all(descriptor: int, data: bytes | memoryview) -> None:
 def _syncfs() -> Callable[[int], int] | None:
     function: Callable[[int], int] | None = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
     return function
+
+
+def _beneath(target: bytes, staging: bytes) -> str:
+    front = target.rstrip(b"/") + b"/"
+    inner = os.fsdecode(staging.removeprefix(front))
+    if not staging.startswith(front) or not inner or ".." in inner.split("/"):
+        raise ValueError("the staging folder is not beneath the target")
+    return inner
 
 
 def _enter(name: str, folder: int, mode: int) -> int:
