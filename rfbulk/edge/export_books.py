@@ -70,12 +70,13 @@ def unverified(db: sqlite3.Connection, numbers: str, limit: int) -> list[str]:
 def kept_apart(db: sqlite3.Connection, numbers: str, limit: int) -> list[KeptApart]:
     """Name files that landed under another name than their own."""
     sql = (
-        f"SELECT {_NAMED}, name, path FROM elements WHERE is_apart AND {_PLAIN} AND {_HERE} AND part IN ({numbers})"  # noqa: S608
-        f" UNION ALL SELECT {_NAMED}, members.name, members.path FROM members"
+        f"SELECT id, -1 AS number, {_NAMED}, name, path FROM elements"  # noqa: S608
+        f" WHERE is_apart AND {_PLAIN} AND {_HERE} AND part IN ({numbers})"
+        f" UNION ALL SELECT elements.id, members.number, {_NAMED}, members.name, members.path FROM members"
         f" JOIN elements ON elements.id = members.element"
-        f" WHERE members.is_apart AND elements.{_HERE} AND elements.part IN ({numbers}) LIMIT ?"
+        f" WHERE members.is_apart AND elements.{_HERE} AND elements.part IN ({numbers}) ORDER BY 1, 2 LIMIT ?"
     )
-    return [KeptApart(*row) for row in db.execute(sql, (limit,))]
+    return [KeptApart(*row[2:]) for row in db.execute(sql, (limit,))]
 
 
 def refused_members(db: sqlite3.Connection, numbers: str, limit: int) -> list[RefusedMember]:

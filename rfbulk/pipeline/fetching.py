@@ -36,6 +36,7 @@ class After:
     fresh: list[tuple[Wanted, FetchResult]] = field(default_factory=list)
     elsewhere: list[Wanted] = field(default_factory=list)
     failed: list[tuple[Wanted, FailReason, str]] = field(default_factory=list)
+    obstacle: NoRoom | None = None
 
 
 @dataclass(slots=True)
@@ -109,7 +110,7 @@ class Fetcher:
                 case Next.ELSEWHERE:
                     after.elsewhere.append(wanted)
                 case Next.STOP:
-                    raise self._no_room(result.detail)
+                    after.obstacle = self._no_room(result.detail)
                 case Next.FAILED:
                     after.failed.append((wanted, reason or FailReason.REFUSED, _told(result)))
                 case _:  # pragma: no cover
@@ -120,6 +121,8 @@ class Fetcher:
         """Do what follows, and return those to be tried again."""
         if after.done:
             await self.recorder.add_files(after.done)
+        if after.obstacle is not None:
+            raise after.obstacle
         if after.failed:
             await self._fail(after.failed)
         for wanted, result in after.archives:

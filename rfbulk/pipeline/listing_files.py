@@ -83,9 +83,10 @@ class FileLister:
             Listed(file.shard_id or "", file.file_name, kind_of(file.file_name, file.content_type, unpack=self.unpack))
             for file in files
         ]
-        elements, new = await self.ports.checkpoint.take_page(part, listed)
-        self.ports.reach(Failpoint.PAGE_RECORDED)
+        with anyio.CancelScope(shield=True):  # what is recorded must be counted, or the books do not close
+            elements, new = await self.ports.checkpoint.take_page(part, listed)
         self.tally.listed += new
+        self.ports.reach(Failpoint.PAGE_RECORDED)
         self._name_refused(part, elements)
         elements = await self._with_lost(elements)
         places: dict[tuple[str, str], int] = {}

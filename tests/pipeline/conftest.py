@@ -10,10 +10,13 @@ from typing import TypeAlias
 
 import pytest
 
+from tests.support.export_fakes import Remote
+from tests.support.export_world import ExportWorld
 from tests.support.fakes import FakeSource
 from tests.support.world import MEMORY, World
 
 MakeWorld: TypeAlias = Callable[..., World]
+MakeExport: TypeAlias = Callable[..., ExportWorld]
 
 
 @pytest.fixture
@@ -49,3 +52,26 @@ def _in_thread(work: Callable[[], None]) -> None:
     """Opening a checkpoint blocks, which a thread with a loop is not allowed to."""
     with ThreadPoolExecutor(1) as threads:
         threads.submit(work).result()
+
+
+@pytest.fixture
+def make_export(state_folder: Path) -> Iterator[MakeExport]:
+    """Make worlds of exports: with so many files of a content of their own, or with these."""
+    worlds: list[ExportWorld] = []
+
+    def make(files: int | list[Remote] = 6) -> ExportWorld:
+        if isinstance(files, int):
+            files = [Remote(f"{number:03}.jpg", f"image {number}".encode()) for number in range(files)]
+        world = ExportWorld(state_folder / f"export-{len(worlds)}", files)
+        _in_thread(world.open)
+        worlds.append(world)
+        return world
+
+    yield make
+    for world in worlds:
+        world.close()
+
+
+@pytest.fixture
+def exporting(make_export: MakeExport) -> ExportWorld:
+    return make_export()
