@@ -14,7 +14,7 @@ import click
 from rfbulk.cli.options import CONTEXT, DURATION, SIZE, ExitCode, Globals, global_options, globals_of
 from rfbulk.cli.printing import print_json
 from rfbulk.cli.running import Session, emulator_dir, run
-from rfbulk.emulator import DownloadOptions, Emulator, EmulatorOptions, parse_fault
+from rfbulk.emulator import DownloadOptions, Emulator, EmulatorOptions, JobOptions, JobScript, parse_fault
 
 
 @contextlib.asynccontextmanager
@@ -59,6 +59,12 @@ async def embedded(options: Globals) -> AsyncIterator[Emulator]:
     "--download-length", type=click.Choice(["stated", "chunked", "unstated"]), default="stated", show_default=True
 )
 @click.option("--ranges/--no-ranges", default=True, help="Whether ranges of files can be downloaded.")
+@click.option("--job-seconds", type=DURATION, default="0", show_default=True, help="How long a job takes at least.")
+@click.option("--job-end", type=click.Choice(["as-it-went", "fail", "stall"]), default="as-it-went", show_default=True)
+@click.option("--fail-tasks", type=click.IntRange(0), default=0, show_default=True, help="So many tasks of a job fail.")
+@click.option("--task-files", type=click.IntRange(1, 10_000), default=256, show_default=True, help="Images to a task.")
+@click.option("--repeated-start", type=click.Choice(["accepted", "conflict"]), default="accepted", show_default=True)
+@click.option("--out-of-credits", is_flag=True, help="Answer the start of a job with 429.")
 @global_options
 @click.pass_context
 def serve(context: click.Context, /, faults: tuple[str, ...], **values: Any) -> int:
@@ -101,6 +107,7 @@ def _options(values: dict[str, Any]) -> EmulatorOptions:
         count_mode=values["count_mode"],
         equal_names=values["equal_names"],
         downloads=_download_options(values),
+        jobs=_job_options(values),
         **limit,
     )
 
@@ -113,6 +120,15 @@ def _download_options(values: dict[str, Any]) -> DownloadOptions:
         etag=values["download_etag"],
         length=values["download_length"],
         ranges=values["ranges"],
+    )
+
+
+def _job_options(values: dict[str, Any]) -> JobOptions:
+    return JobOptions(
+        script=JobScript(seconds=values["job_seconds"], fail_tasks=values["fail_tasks"], end=values["job_end"]),
+        task_files=values["task_files"],
+        repeated_start=values["repeated_start"],
+        out_of_credits=values["out_of_credits"],
     )
 
 

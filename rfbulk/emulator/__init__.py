@@ -12,6 +12,7 @@ from rfbulk.emulator.adding import Made, NewFile, NewPart, NewParts
 from rfbulk.emulator.faults import Fault
 from rfbulk.emulator.faultscript import FaultScript
 from rfbulk.emulator.faulttext import parse_fault
+from rfbulk.emulator.jobs.options import JobOptions, JobScript
 from rfbulk.emulator.ledger import Ledger, LedgerShard
 from rfbulk.emulator.options import DownloadOptions, EmulatorOptions
 from rfbulk.emulator.server import Emulator, serve
@@ -22,6 +23,8 @@ __all__ = [
     "EmulatorOptions",
     "Fault",
     "FaultScript",
+    "JobOptions",
+    "JobScript",
     "Ledger",
     "LedgerShard",
     "Made",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from anyio import to_thread
 
 from rfbulk.emulator.events import BatchCreated, FilesAdded, PartAdded, StoredFile
-from rfbulk.emulator.shelf import made_key
+from rfbulk.emulator.shelf import Place, made_key
 from rfbulk.emulator.staging import BATCH_ID
 from rfbulk.emulator.state import MULTIPART_BATCH, SHARDED_BATCH, SIMPLE_BATCH
 from rfbulk.emulator.tarscan import IMAGE_EXTENSIONS
@@ -32,8 +32,8 @@ class Made:
     seed: int = 0
 
 
-Content = bytes | Path | Made
-"""A file's bytes: given, made on demand, or those of a file that is served from where it is and must stay there."""
+Content = bytes | Path | Made | Place
+"""A file's bytes: given; made on demand; there already; or a file's, which is served from where it is and must stay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +111,8 @@ async def add_files(service: Service, batch_id: str, files: Sequence[NewFile], p
             case bytes():
                 stored.append(_stored(each, shared, len(each.content), offset))
                 offset += len(each.content)
+            case Place():
+                stored.append(_stored(each, each.content.key, each.content.size, each.content.offset))
             case Made():
                 key = made_key(each.content.size, each.content.seed, service.new_generation())
                 stored.append(_stored(each, key, each.content.size))

@@ -12,6 +12,7 @@ from rfbulk.emulator.answers import ApiError, StoreError, error_answer, store_er
 from rfbulk.emulator.catalog import CatalogApi
 from rfbulk.emulator.downloads import DownloadApi
 from rfbulk.emulator.gate import Gate, speak_json
+from rfbulk.emulator.jobs.api import JobsApi
 from rfbulk.emulator.receiving import StorageApi
 from rfbulk.emulator.service import STORAGE_PREFIX
 from rfbulk.emulator.simple import SimpleApi
@@ -20,17 +21,21 @@ from rfbulk.emulator.staging import StagingApi
 if TYPE_CHECKING:
     from rfbulk.emulator.indexing import Indexer
     from rfbulk.emulator.injection import Handler
+    from rfbulk.emulator.jobs.running import Runner
     from rfbulk.emulator.service import Service
 
 _BATCHES = "/data-staging/v1/external/{workspace}/batches"
 _BATCH = _BATCHES + "/{batch_id}"
+_JOBS = "/batch-processing/v1/external/{workspace}/jobs"
+_JOB = _JOBS + "/{job_id}"
 
 
-def make_app(service: Service, indexer: Indexer) -> web.Application:
-    """Return the application; it serves as long as the indexer's task group runs."""
+def make_app(service: Service, indexer: Indexer, runner: Runner) -> web.Application:
+    """Return the application; it serves as long as the task group of indexer and runner does."""
     app = web.Application(client_max_size=1024 * 1024, middlewares=[_refuse_unknown])
     gate = Gate(service)
     _add_staging(app.router, gate, service)
+    _add_jobs(app.router, gate, JobsApi(service, runner))
     _add_storage(app.router, gate, service, indexer)
     _add_admin(app.router, Admin(service, indexer))
 
@@ -53,6 +58,17 @@ def _add_staging(router: web.UrlDispatcher, gate: Gate, service: Service) -> Non
     router.add_post(_BATCH + "/bulk-upload/image-files", gate.api("grant", staging.grant_shard))
     router.add_post(_BATCH + "/upload/image", gate.api("image", simple.image))
     router.add_post(_BATCH + "/upload/video", gate.api("video", staging.grant_video))
+
+
+def _add_jobs(router: web.UrlDispatcher, gate: Gate, jobs: JobsApi) -> None:
+    router.add_get(_JOBS, gate.api("jobs", jobs.list_jobs))
+    router.add_get(_JOB, gate.api("job", jobs.show))
+    router.add_post(_JOB, gate.api("start", jobs.start))
+    router.add_get(_JOB + "/stages", gate.api("stages", jobs.stages))
+    router.add_get(_JOB + "/stages/{stage_id}/tasks", gate.api("tasks", jobs.tasks))
+    router.add_get(_JOB + "/logs", gate.api("logs", jobs.logs))
+    router.add_post(_JOB + "/abort", gate.api("abort", jobs.abort))
+    router.add_post(_JOB + "/restart", gate.api("restart", jobs.restart))
 
 
 def _add_storage(router: web.UrlDispatcher, gate: Gate, service: Service, indexer: Indexer) -> None:

@@ -87,7 +87,7 @@ class CatalogApi:
 
     def _file(self, each: StoredFile, content_type: str) -> dict[str, object]:
         row: dict[str, object] = {
-            "downloadURL": self.service.download_url(Place(each.key, each.offset, each.size), each.name),
+            "downloadURL": each.url or self.service.download_url(Place(each.key, each.offset, each.size), each.name),
             "fileName": each.name,
             "contentType": each.content_type or content_type,
         }

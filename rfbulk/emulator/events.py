@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import msgspec
 
+from rfbulk.emulator.jobs.events import JobEvent
+
 
 class BatchCreated(msgspec.Struct, frozen=True, tag="batch"):
     """A batch came into being, by its first grant or file."""
@@ -82,7 +84,10 @@ class FileStored(msgspec.Struct, frozen=True, tag="file"):
 
 
 class StoredFile(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """One file of a simple batch or of a part: where its bytes are, and what is said of it. A hash may be missing."""
+    """One file of a simple batch or of a part: where its bytes are, and what is said of it. A hash may be missing.
+
+    A reference has a `url` instead of bytes.
+    """
 
     name: str
     key: str
@@ -92,6 +97,7 @@ class StoredFile(msgspec.Struct, array_like=True, frozen=True, gc=False):
     shard_id: str | None = None
     content_type: str | None = None
     nested_content_type: str | None = None
+    url: str | None = None
 
 
 class PartAdded(msgspec.Struct, frozen=True, tag="part"):
@@ -133,4 +139,5 @@ Event = (
     | PartAdded
     | FilesAdded
     | BatchRemoved
+    | JobEvent
 )

@@ -6,7 +6,26 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 Operation = Literal[
-    "workspace", "grant", "put", "batches", "batch", "count", "shards", "list", "parts", "download", "image", "video"
+    "workspace",
+    "grant",
+    "put",
+    "batches",
+    "batch",
+    "count",
+    "shards",
+    "list",
+    "parts",
+    "download",
+    "image",
+    "video",
+    "jobs",
+    "job",
+    "start",
+    "stages",
+    "tasks",
+    "logs",
+    "abort",
+    "restart",
 ]
 Action = Literal[
     "answer",
@@ -31,7 +50,7 @@ Action = Literal[
     "ignore-range",
 ]
 _STORE = frozenset({"put", "download"})
-_PAGED = frozenset({"batches", "shards", "list"})
+_PAGED = frozenset({"batches", "shards", "list", "jobs", "tasks", "logs"})
 _DOWNLOAD = frozenset({"download"})
 _ONLY: dict[str, frozenset[str]] = {
     "corrupt": _STORE,

@@ -9,6 +9,9 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, get_args
 
+from rfbulk.emulator.checks import check_choice, check_range
+from rfbulk.emulator.jobs.options import JobOptions
+
 if TYPE_CHECKING:
     import ssl
     from pathlib import Path
@@ -99,6 +102,7 @@ class EmulatorOptions:
     | date_skew_seconds | how far its clock (`Date` and expiry) runs ahead of this machine's |
     | md5 | also compute md5 of what is stored, at the price of much CPU |
     | downloads | how the store behind the download URLs behaves |
+    | jobs | how jobs are taken and how they go |
     """
 
     host: str = "127.0.0.1"
@@ -125,6 +129,7 @@ class EmulatorOptions:
     count_mode: CountMode = "indexed"
     equal_names: EqualNames = "keep-both"
     downloads: DownloadOptions = field(default_factory=DownloadOptions)
+    jobs: JobOptions = field(default_factory=JobOptions)
 
     def __post_init__(self) -> None:
         """Refuse what cannot work.
@@ -171,23 +176,3 @@ def _check_ranges(options: EmulatorOptions) -> None:
     check_range(options, "index_delay_seconds", 0, 3600)
     check_range(options, "grant_seconds", 1, MAX_GRANT_SECONDS)
     check_range(options, "max_shard_bytes", 1, 2**63)
-
-
-def check_choice(options: object, name: str, allowed: tuple[str, ...]) -> None:
-    """Refuse an option that is none of the allowed words.
-
-    Raises:
-        ValueError: it is not.
-    """
-    if getattr(options, name) not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(allowed)}: {getattr(options, name)!r}")
-
-
-def check_range(options: object, name: str, least: float, most: float) -> None:
-    """Refuse an option that is too small or too large.
-
-    Raises:
-        ValueError: it is.
-    """
-    if not least <= getattr(options, name) <= most:
-        raise ValueError(f"{name} must be between {least} and {most}: {getattr(options, name)!r}")

@@ -18,6 +18,7 @@ from rfbulk.emulator.catalog import file_places
 from rfbulk.emulator.events import BatchRemoved
 from rfbulk.emulator.faultscript import FaultScript
 from rfbulk.emulator.indexing import Indexer
+from rfbulk.emulator.jobs.running import Runner
 from rfbulk.emulator.journal import Journal, new_identity
 from rfbulk.emulator.ledger import Ledger, read_ledger
 from rfbulk.emulator.options import EmulatorOptions
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
+    from rfbulk.emulator.jobs.options import JobScript
+    from rfbulk.emulator.jobs.state import Job
     from rfbulk.emulator.shelf import Place
     from rfbulk.emulator.storage import Store
 
@@ -60,6 +63,7 @@ class Emulator:
         self._url = ""
         self._service: Service | None = None
         self._indexer: Indexer | None = None
+        self._runner: Runner | None = None
 
     @property
     def url(self) -> str:
@@ -144,6 +148,19 @@ class Emulator:
         if self._indexer is not None:
             await self._indexer.settled()
 
+    def script_jobs(self, *scripts: JobScript) -> None:
+        """Say how the next runs of jobs go, in this order; later ones go as the options say."""
+        self._entered.job_scripts.extend(scripts)
+
+    def unplayed_scripts(self) -> list[JobScript]:
+        """Return the scripts that no run has taken."""
+        return list(self._entered.job_scripts)
+
+    async def jobs_settled(self) -> None:
+        """Wait until no job is running; for ever, if one was told to stall."""
+        if self._runner is not None:
+            await self._runner.settled()
+
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             service = await self._open_service(stack)
@@ -151,9 +168,11 @@ class Emulator:
             tasks = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(tasks.cancel_scope.cancel)
             indexer = Indexer(service, tasks)
-            await self._listen(service, make_app(service, indexer), listener, stack)
+            runner = Runner(service, tasks, _tell_nobody)
+            await self._listen(service, make_app(service, indexer, runner), listener, stack)
             indexer.resume()
-            self._service, self._indexer = service, indexer
+            runner.resume()
+            self._service, self._indexer, self._runner = service, indexer, runner
             self._exits = stack.pop_all()
         return self
 
@@ -212,6 +231,10 @@ class Emulator:
             if self.options.port or error.errno != errno.EADDRINUSE:
                 raise
             return socket.create_server((self.options.host, 0), backlog=_BACKLOG)
+
+
+async def _tell_nobody(_job: Job) -> None:
+    """Be silent."""
 
 
 async def _clean_up(runner: web.AppRunner) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from rfbulk.emulator.events import Event
     from rfbulk.emulator.faultscript import FaultScript
+    from rfbulk.emulator.jobs.options import JobScript
     from rfbulk.emulator.journal import Identity, Journal
     from rfbulk.emulator.options import EmulatorOptions
     from rfbulk.emulator.storage import Store
@@ -77,6 +78,7 @@ class Service:
     public_url: str = ""
     state: State = field(default_factory=State)
     shelf: Shelf = field(init=False)
+    job_scripts: deque[JobScript] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
         """Give the shelf what it reads from."""

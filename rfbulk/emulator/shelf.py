@@ -121,13 +121,23 @@ class Shelf:
     def _sum(self, place: Place, with_md5: bool) -> Checksums | None:
         sums = new_checksums(with_md5=with_md5)
         try:
-            for piece in self._pieces(place):
-                sums.update(self.alter(place, bytes(piece)) if self.version(place) else piece)
+            for piece in self.pieces(place):
+                sums.update(piece)
         except KeyError:
             return None
         return sums
 
-    def _pieces(self, place: Place) -> Iterator[bytes | memoryview]:
+    def pieces(self, place: Place) -> Iterator[bytes | memoryview]:
+        """Go through a content as it is now, in a thread.
+
+        Raises:
+            KeyError: it is not to be had.
+        """
+        version = self.version(place)
+        for piece in self._unchanged(place):
+            yield self.alter(place, bytes(piece)) if version else piece
+
+    def _unchanged(self, place: Place) -> Iterator[bytes | memoryview]:
         if place.key.startswith(_MADE):
             for at in range(0, place.size, PIECE_BYTES):
                 yield _made_bytes(place.key, place.offset + at, min(PIECE_BYTES, place.size - at))

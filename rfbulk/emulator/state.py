@@ -23,6 +23,7 @@ from rfbulk.emulator.events import (
     StoredFile,
     UploadGranted,
 )
+from rfbulk.emulator.jobs.state import Jobs
 from rfbulk.emulator.tarscan import Member
 
 if TYPE_CHECKING:
@@ -136,6 +137,7 @@ class State:
     uploads: dict[str, Shard] = field(default_factory=dict)
     objects: dict[str, ObjectStored] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
+    jobs: Jobs = field(default_factory=Jobs)
     generation: int = 0
 
     def unindexed(self) -> list[ObjectStored]:
@@ -145,10 +147,8 @@ class State:
     def apply(self, event: Event) -> None:
         """Let an event take effect."""
         match event:
-            case BatchCreated():
-                self.batches[event.batch_id] = Batch(
-                    event.batch_id, event.display_name, event.batch_type, event.content_type, event.at
-                )
+            case BatchCreated() | BatchRemoved() | PartAdded() | FilesAdded():
+                self._change_batches(event)
             case UploadGranted():
                 self._grant(event)
             case ObjectStored():
@@ -159,12 +159,21 @@ class State:
                 self._index(event)
             case FileStored():
                 self._add_file(event)
+            case _:
+                self.jobs.apply(event)
+
+    def _change_batches(self, event: BatchCreated | BatchRemoved | PartAdded | FilesAdded) -> None:
+        match event:
+            case BatchCreated():
+                self.batches[event.batch_id] = Batch(
+                    event.batch_id, event.display_name, event.batch_type, event.content_type, event.at
+                )
+            case BatchRemoved():
+                self._remove(event.batch_id)
             case PartAdded():
                 self.batches[event.batch_id].parts.setdefault(event.name, Part(event))
             case FilesAdded():
                 self._add_files(event)
-            case BatchRemoved():
-                self._remove(event.batch_id)
             case _:
                 assert_never(event)
 
