@@ -72,3 +72,8 @@ def state_dir(settings: Settings) -> Path:
 def uploads_dir(settings: Settings) -> Path:
     """Return where checkpoints of uploads are kept."""
     return state_dir(settings) / "uploads"
+
+
+def exports_dir(settings: Settings) -> Path:
+    """Return where checkpoints of exports are kept."""
+    return state_dir(settings) / "exports"

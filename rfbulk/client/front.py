@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from rfbulk.client import jobs
 from rfbulk.client.batches import wait_for_batch
 from rfbulk.client.context import Context, Reach, uploads_dir
+from rfbulk.client.exporting import export_batch
 from rfbulk.client.uploading import StrPath, upload_images
 from rfbulk.core.limits import batch_id as checked_batch_id
 from rfbulk.core.secrets import ApiKey
@@ -28,12 +29,14 @@ from rfbulk.edge.jobs_api import JobsApi
 from rfbulk.edge.transport import TransportOptions, open_transport
 from rfbulk.errors import UsageError
 from rfbulk.events import OnEvent, ignore
-from rfbulk.settings import Settings, UploadOptions
+from rfbulk.settings import ExportOptions, Settings, UploadOptions
 
 if TYPE_CHECKING:
     import anyio
 
     from rfbulk.client.jobs import StartedJob
+    from rfbulk.client.webhook import WebhookReceiver
+    from rfbulk.core.export_report import ExportReport
     from rfbulk.core.failpoints import Failpoint
     from rfbulk.core.job_watch import JobReport
     from rfbulk.core.job_wire import Job, JobLog, Stage, Task
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
     from rfbulk.core.readiness import BatchState
     from rfbulk.core.report import UploadReport
     from rfbulk.core.wire import BatchMetadata, BatchPart, RemoteFile, ShardStatus
+    from rfbulk.pipeline.following import OnNotice
 
 
 def _pass_by(_failpoint: Failpoint) -> None:
@@ -130,6 +134,34 @@ class Client:
             TransferFailed, WaitTimeout: as they say; `report` is attached.
         """
         return await upload_images(self._context, source, batch_id, options=options, on_event=on_event, stop=stop)
+
+    # exports
+
+    async def export(
+        self,
+        batch_id: str,
+        target: str | os.PathLike[str],
+        *,
+        options: ExportOptions | None = None,
+        on_event: OnEvent = ignore,
+        stop: anyio.Event | None = None,
+    ) -> ExportReport:
+        """Bring the files of a batch home into a folder, each whole and once.
+
+        The same call again resumes: what is here as it was left is not fetched again; what was deleted or changed here
+        is restored. Cancelling loses nothing. Setting `stop` ends it gently.
+
+        Returns the report; partial failures are in it (`has_failures`), by name.
+
+        Raises:
+            UsageError: nothing was fetched.
+            NotAuthorised, ServiceRefused, ProtocolError: the service will not have it.
+            TroublePassing: the service or the line did not work for the whole retry budget.
+            CheckpointBusy, CheckpointDamaged: the checkpoint cannot be used.
+            NoRoom: a disk is full.
+            TransferFailed: as it says; `export_report` is attached, as to all that comes once the export has begun.
+        """
+        return await export_batch(self._context, batch_id, target, options=options, on_event=on_event, stop=stop)
 
     # batches
 
@@ -245,3 +277,31 @@ class Client:
     async def restart_job(self, job_id: str, overrides: Overrides | None = None, *, on_event: OnEvent = ignore) -> None:
         """Ask the service to run a job again that has ended, with other values where `overrides` has any."""
         await jobs.restart(self._context, job_id, overrides, on_event)
+
+    # notifications
+
+    def webhook(
+        self,
+        keys: Sequence[str],
+        *,
+        folder: Path | None = None,
+        path: str = "/",
+        on_notice: OnNotice | None = None,
+        at_once: int = 1,
+        on_event: OnEvent = ignore,
+    ) -> WebhookReceiver:
+        """Return a receiver of the service's notifications, to be entered with `async with`.
+
+        While it is entered, notifications wake this client's waiting calls, and `on_notice` is awaited for each event.
+        Serve its `app`, alone or as a sub-application of yours. `keys` are the workspace's publishable keys.
+        """
+        from rfbulk.client.webhook import ReceiverOptions, WebhookReceiver, inbox_dir  # noqa: PLC0415 - loads a server
+
+        return WebhookReceiver(
+            ReceiverOptions(tuple(map(ApiKey, keys)), path),
+            folder or inbox_dir(self._settings),
+            on_notice=on_notice,
+            at_once=at_once,
+            bell=self._context.bell,
+            on_event=on_event,
+        )

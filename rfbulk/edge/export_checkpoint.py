@@ -93,6 +93,11 @@ class ExportCheckpoint:
             return [Part(0, "", "")]
         return await self._writer.run(lambda db: [_part(db, self._paths, name) for name in names])
 
+    async def is_of_batch(self, path: str) -> bool:
+        """Tell whether a path beneath the target is one of the batch's own files."""
+        sql = "SELECT 1 FROM elements WHERE path = ?1 UNION ALL SELECT 1 FROM members WHERE path = ?1 LIMIT 1"
+        return await self._writer.run(lambda db: db.execute(sql, (path,)).fetchone() is not None)
+
     async def begin_parts(self, parts: Sequence[Part], *, overwrite: bool) -> int:
         """Have what failed in these parts tried again, with `overwrite` everything.
 
