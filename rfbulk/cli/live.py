@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -10,8 +11,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from rfbulk.cli.export_progress import files_done, rows_of_export, seconds_left
 from rfbulk.cli.printing import duration, size
 from rfbulk.cli.progress import PHASES, State, line_of_job
+
+if TYPE_CHECKING:
+    from rfbulk.events import ExportProgress
 
 NARROW = 70
 
@@ -52,6 +57,8 @@ def drawing(state: State, width: int) -> Group:
         counted, expected = state.confirm.counted, state.confirm.expected
         bar = _bar(max(0, counted), expected, width)
         return Group(Text(PHASES["confirming"]), bar, Text(f"{counted:,} of {expected:,} images counted"))
+    if state.export is not None:
+        return _export_drawing(state, state.export, width)
     progress = state.progress
     if progress is None:
         return Group(Text(PHASES[state.phase]))
@@ -80,6 +87,13 @@ def drawing(state: State, width: int) -> Group:
     if progress.failures:
         rows.append(("failures", f"{progress.failures:,}"))
     return Group(head, bar, _table(rows, width))
+
+
+def _export_drawing(state: State, progress: ExportProgress, width: int) -> Group:
+    left = seconds_left(progress)
+    head = Text.assemble((PHASES[state.phase], "bold"), f"  {duration(left)} left" if left is not None else "")
+    bar = _bar(files_done(progress), progress.files_listed, width)
+    return Group(head, bar, _table(rows_of_export(progress, state.rate), width))
 
 
 def _bar(done: int, total: int, width: int) -> Table:

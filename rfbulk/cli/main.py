@@ -32,17 +32,22 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "restart": ("rfbulk.cli.jobs:restart", "Run a job again that has ended."),
     },
     "checkpoint": {
-        "list": ("rfbulk.cli.checkpoints:list_checkpoints", "List uploads that this machine remembers."),
+        "list": ("rfbulk.cli.checkpoints:list_checkpoints", "List uploads and exports that this machine remembers."),
         "show": ("rfbulk.cli.checkpoints:show", "Describe one of them."),
         "forget": ("rfbulk.cli.checkpoints:forget", "Forget one of them."),
     },
+    "webhook": {"serve": ("rfbulk.cli.webhook:serve", "Receive the service's notifications.")},
     "emulator": {"serve": ("rfbulk.cli.emulator:serve", "Run a server of the service's API on this machine.")},
 }
+SINGLE = {"export": ("rfbulk.cli.export:export", "Bring the files of a batch home into a folder.")}
+"""Commands that stand in no group."""
+
 GROUPS = {
     "upload": "Send files into a batch.",
     "batch": "Look at batches, or wait for one.",
     "job": "Start jobs, look at them, wait for them.",
-    "checkpoint": "Look at what uploads remember, or forget it.",
+    "checkpoint": "Look at what uploads and exports remember, or forget it.",
+    "webhook": "Take what the service notifies of.",
     "emulator": "The service's API, on this machine.",
 }
 
@@ -55,13 +60,13 @@ class LazyGroup(click.Group):
         self._table = table
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """Name the commands, in the table's order."""
-        return list(self._table)
+        """Name the groups, then the commands in the table's order."""
+        return [*self.commands, *self._table]
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import the command."""
         if cmd_name not in self._table:
-            return None
+            return super().get_command(ctx, cmd_name)
         module, _, name = self._table[cmd_name][0].partition(":")
         command = getattr(import_module(module), name)
         if not isinstance(command, click.Command):
@@ -70,23 +75,25 @@ class LazyGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write the list of commands without importing them."""
+        groups = [(name, group.get_short_help_str()) for name, group in self.commands.items()]
         with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in self._table.items()])
+            formatter.write_dl([*groups, *((name, text) for name, (_, text) in self._table.items())])
 
 
 def _group(name: str) -> click.Group:
     return LazyGroup(name, table=COMMANDS[name], help=GROUPS[name], context_settings=CONTEXT)
 
 
-@click.group(context_settings=CONTEXT | {"auto_envvar_prefix": "RFBULK"})
+@click.group(cls=LazyGroup, table=SINGLE, context_settings=CONTEXT | {"auto_envvar_prefix": "RFBULK"})
 @click.version_option(__version__, message="rfbulk %(version)s")
 @global_options
 def rfbulk() -> None:
-    """Move image sets into Roboflow Data Staging, fast and exactly once.
+    """Move image sets into Roboflow Data Staging and bring results home, fast and exactly once.
 
     \b
     rfbulk upload images photos --batch-id spring     upload a folder; say it again to resume
     rfbulk batch wait spring --expect 1024            wait until the service is ready
+    rfbulk export results ./results                   bring a batch home; say it again to resume
     rfbulk --emulator upload images photos --batch-id try    the same, against a server on this machine
 
     The api key comes from ROBOFLOW_API_KEY, --api-key-file, or Roboflow's own configuration file. Every option can

@@ -12,16 +12,21 @@ from typing import IO, TYPE_CHECKING, Final, Protocol
 import click
 import msgspec
 
+from rfbulk.cli.export_progress import line_of_export
 from rfbulk.cli.printing import duration, plain, size
 from rfbulk.errors import UsageError
 from rfbulk.events import (
     ConfirmProgress,
     Event,
+    ExportProgress,
+    FetchRetried,
     FileNamed,
+    FilesFetched,
     JobProgress,
     OnEvent,
     Phase,
     PhaseChanged,
+    RemoteFileNamed,
     RequestRetried,
     ShardRetried,
     UploadProgress,
@@ -40,6 +45,9 @@ PHASES: Final[dict[Phase, str]] = {
     "sending": "sending",
     "deciding-unsure": "looking up what may have arrived",
     "confirming": "waiting for the service to index",
+    "listing": "listing",
+    "fetching": "fetching",
+    "merging": "merging results",
     "stopping": "stopping",
     "done": "done",
 }
@@ -63,6 +71,7 @@ class State:
         self.progress: UploadProgress | None = None
         self.confirm: ConfirmProgress | None = None
         self.job: JobProgress | None = None
+        self.export: ExportProgress | None = None
         self._history: deque[tuple[float, int]] = deque()
 
     def take(self, event: Event) -> None:
@@ -75,9 +84,15 @@ class State:
             self.job = event
         elif isinstance(event, UploadProgress):
             self.progress = event
-            self._history.append((event.seconds, event.bytes_on_the_wire))
-            while len(self._history) > 1 and event.seconds - self._history[0][0] > WINDOW_SECONDS:
-                self._history.popleft()
+            self._note(event.seconds, event.bytes_on_the_wire)
+        elif isinstance(event, ExportProgress):
+            self.export = event
+            self._note(event.seconds, event.bytes_received)
+
+    def _note(self, seconds: float, moved: int) -> None:
+        self._history.append((seconds, moved))
+        while len(self._history) > 1 and seconds - self._history[0][0] > WINDOW_SECONDS:
+            self._history.popleft()
 
     @property
     def rate(self) -> float:
@@ -130,6 +145,8 @@ def line_of(state: State) -> str:
         return line_of_job(state.job)
     if state.phase == "confirming" and state.confirm is not None:
         return f"{PHASES['confirming']}: {state.confirm.counted:,} of {state.confirm.expected:,} counted"
+    if state.export is not None:
+        return f"{PHASES[state.phase]}: {line_of_export(state.export, state.rate)}"
     progress = state.progress
     if progress is None:
         return PHASES[state.phase]
@@ -200,7 +217,8 @@ def progress_printer(options: Globals) -> Iterator[OnEvent]:
             text = _remark(event, options.verbose)
             if text:
                 view.say(text)
-            view.show(state)
+            if not isinstance(event, FilesFetched):  # many a second: the next progress tells of them together
+                view.show(state)
 
         yield on_event
 
@@ -233,13 +251,13 @@ def _open_log(options: Globals) -> Iterator[IO[bytes]]:
 def _log(log: IO[bytes], event: Event) -> None:
     values = {"time": time.time(), "event": type(event).__name__} | msgspec.to_builtins(event)
     log.write(msgspec.json.encode(values) + b"\n")
-    if not isinstance(event, FileNamed):
+    if not isinstance(event, FileNamed | FilesFetched | RemoteFileNamed):
         log.flush()
 
 
 def _remark(event: Event, verbosity: int) -> str:
     if event == PhaseChanged("stopping"):
-        return "stopping: shards in flight may finish; once more stops at once"
+        return "stopping: what is in flight may finish; once more stops at once"
     if isinstance(event, Warned):
         return f"warning: {plain(event.text)}"
     if not verbosity:
@@ -250,4 +268,9 @@ def _remark(event: Event, verbosity: int) -> str:
         return f"{event.operation}: {plain(event.cause)}, again in {event.delay:.1f} s"
     if isinstance(event, FileNamed):
         return f"{event.failure.reason}: {plain(event.failure.path)}"
+    if isinstance(event, FetchRetried):
+        files = plain(event.name) + (f" and {event.files - 1:,} more" if event.files > 1 else "")
+        return f"{files}: {event.cause}, again in {event.delay:.1f} s ({plain(event.detail)})"
+    if isinstance(event, RemoteFileNamed):
+        return f"{event.failure.reason}: {plain(event.failure.name)}"
     return ""

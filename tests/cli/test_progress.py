@@ -163,7 +163,7 @@ def test_a_plain_line_comes_every_half_minute(capsys: pytest.CaptureFixture[str]
 
 REMARKS: list[tuple[Event, str, int]] = [
     (Warned("the batch\x1b[2J exists"), "warning: the batch\\x1b[2J exists\n", 0),
-    (PhaseChanged("stopping"), "stopping: shards in flight may finish; once more stops at once\n", 0),
+    (PhaseChanged("stopping"), "stopping: what is in flight may finish; once more stops at once\n", 0),
     (ShardRetried(4, "store 503", "busy\n", 1.25), "shard 4: store 503, again in 1.2 s (busy\\n)\n", 1),
     (RequestRetried("count", "503", 2.0), "count: 503, again in 2.0 s\n", 1),
     (FileNamed(Failure("a\n.jpg", "", RefusalReason.EMPTY)), "empty: a\\n.jpg\n", 1),

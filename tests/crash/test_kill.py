@@ -140,7 +140,7 @@ async def test_an_interrupted_upload_says_how_to_resume(
         running.signal(number)
         ended = await running.ended(PROMPT_SECONDS)
     assert ended.code == INTERRUPTED[number]
-    assert "stopping: shards in flight may finish" in ended.err
+    assert "stopping: what is in flight may finish" in ended.err
     assert "run the same again to resume" in ended.err
     report = ended.json
     assert closes(report)
