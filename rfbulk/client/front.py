@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from rfbulk.core.job_watch import JobReport
     from rfbulk.core.job_wire import Job, JobLog, Stage, Task
     from rfbulk.core.jobs import JobDefinition, Overrides, Severity
+    from rfbulk.core.notices import Notice
     from rfbulk.core.readiness import BatchState
     from rfbulk.core.report import UploadReport
     from rfbulk.core.wire import BatchMetadata, BatchPart, RemoteFile, ShardStatus
@@ -295,13 +296,22 @@ class Client:
         While it is entered, notifications wake this client's waiting calls, and `on_notice` is awaited for each event.
         Serve its `app`, alone or as a sub-application of yours. `keys` are the workspace's publishable keys.
         """
-        from rfbulk.client.webhook import ReceiverOptions, WebhookReceiver, inbox_dir  # noqa: PLC0415 - loads a server
+        from rfbulk.client.webhook import Follow, ReceiverOptions, WebhookReceiver, inbox_dir  # noqa: PLC0415 - loads a server
 
         return WebhookReceiver(
             ReceiverOptions(tuple(map(ApiKey, keys)), path),
             folder or inbox_dir(self._settings),
-            on_notice=on_notice,
-            at_once=at_once,
+            follow=None if on_notice is None else Follow(on_notice, at_once),
             bell=self._context.bell,
             on_event=on_event,
         )
+
+    async def confirms(self, notice: Notice) -> bool:
+        """Ask the service whether what a notification says is so: a hint becomes a fact.
+
+        Raises:
+            TroublePassing: a job is said to have ended, and the service does not show its end yet.
+        """
+        from rfbulk.client.webhook import check_with_service  # noqa: PLC0415 - loads a server
+
+        return await check_with_service(self._context, notice)
