@@ -125,6 +125,7 @@ class FailReason(StrEnum):
 
 
 _ARCHIVES: Final = ((".tar.gz", FetchKind.TAR_GZ), (".tgz", FetchKind.TAR_GZ), (".tar", FetchKind.TAR))
+_ARCHIVE_SUFFIXES: Final = tuple(suffix for suffix, _ in _ARCHIVES)
 _ARCHIVE_TYPES: Final = {
     "application/x-tar": FetchKind.TAR,
     "application/tar": FetchKind.TAR,
@@ -147,9 +148,8 @@ def kind_of(name: str, content_type: str, *, unpack: bool) -> FetchKind:
     if not unpack:
         return FetchKind.PLAIN
     lowered = name.lower()
-    for suffix, kind in _ARCHIVES:
-        if lowered.endswith(suffix) and len(lowered) > len(suffix):
-            return kind
+    if lowered.endswith(_ARCHIVE_SUFFIXES):
+        return next(kind for suffix, kind in _ARCHIVES if lowered.endswith(suffix))
     if "." in lowered.rpartition("/")[2].strip("."):
         return FetchKind.PLAIN
     return _ARCHIVE_TYPES.get(content_type.partition(";")[0].strip().lower(), FetchKind.PLAIN)

@@ -66,6 +66,7 @@ class ExportCheckpoint:
         self._writer = writer
         self._paths = PathBook()
         self._run = 0
+        self._known: frozenset[int] = frozenset()  # parts that earlier runs have listed
 
     async def fact(self, name: str) -> str | None:
         """Return a fact by name, None if it was never recorded."""
@@ -103,7 +104,9 @@ class ExportCheckpoint:
 
         Returns how many remote files of them are known.
         """
-        return await self._writer.run(lambda db: _begin_parts(db, _numbers(parts), overwrite=overwrite))
+        counts = await self._writer.run(lambda db: _begin_parts(db, _numbers(parts), overwrite=overwrite))
+        self._known = frozenset(counts)
+        return sum(counts.values())
 
     # listings
 
@@ -112,8 +115,8 @@ class ExportCheckpoint:
 
         The number is how many are new.
         """
-        run = self._run
-        return await self._writer.run(lambda db: listing.take_page(db, self._paths, part, listed, run))
+        run, is_new = self._run, part.number not in self._known
+        return await self._writer.run(lambda db: listing.take_page(db, self._paths, part, listed, run, is_new=is_new))
 
     async def end_part(self, part: Part) -> int:
         """Take note that all of a part was listed. What it does not list any more and is not here has failed.
@@ -271,11 +274,11 @@ def _numbers(parts: Sequence[Part]) -> str:
     return ",".join(str(part.number) for part in parts)
 
 
-def _begin_parts(db: sqlite3.Connection, numbers: str, *, overwrite: bool) -> int:
+def _begin_parts(db: sqlite3.Connection, numbers: str, *, overwrite: bool) -> dict[int, int]:
     again = {ElementState.FAILED} | ({ElementState.FETCHED, ElementState.LANDING} if overwrite else set())
     sql = f"UPDATE elements SET state = ?, why = '', detail = '' WHERE state = ? AND part IN ({numbers})"  # noqa: S608 - numbers
     db.executemany(sql, [(ElementState.LISTED, state) for state in again])
-    return int(db.execute(f"SELECT count(*) FROM elements WHERE part IN ({numbers})").fetchone()[0])  # noqa: S608
+    return dict(db.execute(f"SELECT part, count(*) FROM elements WHERE part IN ({numbers}) GROUP BY part").fetchall())  # noqa: S608
 
 
 def _part(db: sqlite3.Connection, paths: PathBook, name: str) -> Part:

@@ -50,13 +50,15 @@ def unsafe(name: str) -> str:
 
 
 def take_page(
-    db: sqlite3.Connection, paths: PathBook, part: Part, listed: Sequence[Listed], run: int
+    db: sqlite3.Connection, paths: PathBook, part: Part, listed: Sequence[Listed], run: int, *, is_new: bool
 ) -> tuple[list[Element], int]:
     """Record what a page lists and return it in the same order, and how many of it are new.
 
     One that is equal to others in part, shard and name is told from them by its place among them: the first of those
-    that this run has not met yet.
+    that this run has not met yet. Of a part that `is_new`, earlier runs have listed nothing.
     """
+    if is_new:
+        return _add(db, paths, part, listed, run), len(listed)
     known = [_known_again(db, part.number, one, run) for one in listed]
     new = [one for one, element in zip(listed, known, strict=True) if element is None]
     added = iter(_add(db, paths, part, new, run))
@@ -77,7 +79,7 @@ def _add(db: sqlite3.Connection, paths: PathBook, part: Part, new: Sequence[List
         return []
     first = db.execute("SELECT coalesce(max(id), 0) + 1 FROM elements").fetchone()[0]
     places = _places(db, paths, part.folder, new)
-    ordinals = _ordinals(db, part.number, new)
+    ordinals = _ordinals(db, part.number, new, places)
     elements = [
         Element(
             id=number,
@@ -113,16 +115,19 @@ def _places(db: sqlite3.Connection, paths: PathBook, folder: str, new: Sequence[
     return [((path := next(taken)), path != want) if want else ("", False) for want in wanted]
 
 
-def _ordinals(db: sqlite3.Connection, part: int, new: Sequence[Listed]) -> list[int]:
-    """How many there were of each before. Only names that come again have to be asked for."""
+def _ordinals(
+    db: sqlite3.Connection, part: int, new: Sequence[Listed], places: Sequence[tuple[str, bool]]
+) -> list[int]:
+    """How many there were of each before. One that got its own path is the first: an equal one would have it."""
     next_ordinal: dict[tuple[str, str], int] = {}
     sql = "SELECT count(*) FROM elements WHERE part = ? AND name = ? AND shard = ?"
     ordinals = []
-    for one in new:
+    for one, (path, is_apart) in zip(new, places, strict=True):
         key = (one.name, one.shard)
         number = next_ordinal.get(key)
         if number is None:
-            number = db.execute(sql, (part, *key)).fetchone()[0]
+            is_first = path and not is_apart
+            number = 0 if is_first else db.execute(sql, (part, *key)).fetchone()[0]
         next_ordinal[key] = number + 1
         ordinals.append(number)
     return ordinals
