@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,11 @@ import click
 from rfbulk.cli.options import CONTEXT, ExitCode, Globals, global_options, globals_of
 from rfbulk.cli.printing import number, plain, print_json, print_table, size
 from rfbulk.cli.running import exit_code_of, settings_of
-from rfbulk.client.context import uploads_dir
+from rfbulk.client.context import exports_dir, uploads_dir
 from rfbulk.edge.checkpoint import summaries
 from rfbulk.edge.checkpoint_file import remove_files
+from rfbulk.edge.export_checkpoint import export_summaries, staging_of
+from rfbulk.edge.landing import discard_staging
 from rfbulk.edge.locks import FileLock
 from rfbulk.errors import CheckpointBusy
 
@@ -22,7 +26,7 @@ from rfbulk.errors import CheckpointBusy
 @global_options
 @click.pass_context
 def list_checkpoints(context: click.Context) -> int:
-    """List the uploads that this machine remembers, newest first.
+    """List the uploads and exports that this machine remembers, newest first.
 
     \b
     rfbulk checkpoint list
@@ -33,8 +37,8 @@ def list_checkpoints(context: click.Context) -> int:
         for summary in found:
             print_json(summary)
         return ExitCode.DONE
-    rows = [[s["id"], s.get("batch", "?"), _state(s), _age(s["modified"]), _sources(s)] for s in found]
-    print_table(["checkpoint", "batch", "state", "used", "source"], rows)
+    rows = [[s["id"], s["kind"], s.get("batch", "?"), _state(s), _age(s["modified"]), _where(s)] for s in found]
+    print_table(["checkpoint", "kind", "batch", "state", "used", "where"], rows)
     return ExitCode.DONE
 
 
@@ -43,7 +47,7 @@ def list_checkpoints(context: click.Context) -> int:
 @global_options
 @click.pass_context
 def show(context: click.Context, checkpoint_id: str) -> int:
-    """Describe what an upload remembers. A unique beginning of the id is enough.
+    """Describe what an upload or an export remembers. A unique beginning of the id is enough.
 
     \b
     rfbulk checkpoint show spring-3f
@@ -53,19 +57,36 @@ def show(context: click.Context, checkpoint_id: str) -> int:
     if options.json:
         print_json(summary)
         return ExitCode.DONE
-    click.echo(f"checkpoint {summary['id']}")
+    click.echo(f"checkpoint {summary['id']} of an {summary['kind']}")
     click.echo(f"  file     {summary['path']}")
     if "error" in summary:
         click.echo(f"  damaged  {plain(summary['error'])}")
         return ExitCode.FAILED
     click.echo(f"  service  {plain(summary['service'])}, workspace {plain(summary['workspace'])}")
     click.echo(f"  batch    {plain(summary['batch'])}")
-    click.echo(f"  source   {_sources(summary)}")
-    click.echo(f"  state    {_state(summary)}")
-    click.echo(f"  sent     {number(summary['images_sent'], 'image')}, {size(summary['bytes_sent'])}")
-    click.echo(f"  left     {number(summary['images_left'], 'image')} in {number(summary['shards_left'], 'shard')}")
-    click.echo(f"  failed   {number(summary['failures'], 'image')}")
+    for line in _export_lines(summary) if summary["kind"] == "export" else _upload_lines(summary):
+        click.echo(f"  {line}")
     return ExitCode.DONE
+
+
+def _upload_lines(summary: dict[str, Any]) -> list[str]:
+    return [
+        f"source   {_where(summary)}",
+        f"state    {_state(summary)}",
+        f"sent     {number(summary['images_sent'], 'image')}, {size(summary['bytes_sent'])}",
+        f"left     {number(summary['images_left'], 'image')} in {number(summary['shards_left'], 'shard')}",
+        f"failed   {number(summary['failures'], 'image')}",
+    ]
+
+
+def _export_lines(summary: dict[str, Any]) -> list[str]:
+    return [
+        f"target   {_where(summary)}",
+        f"state    {_state(summary)}",
+        f"here     {number(summary['files_here'], 'file')}, {size(summary['bytes_here'])}",
+        f"left     {number(summary['left'], 'remote file')}",
+        f"failed   {number(summary['failures'], 'remote file')}",
+    ]
 
 
 @click.command(context_settings=CONTEXT)
@@ -74,16 +95,19 @@ def show(context: click.Context, checkpoint_id: str) -> int:
 @global_options
 @click.pass_context
 def forget(context: click.Context, checkpoint_id: str, *, yes: bool) -> int:
-    """Forget an upload. The batch keeps what it has; the same upload again would send all of it again.
+    """Forget an upload or an export. The batch keeps what it has, the folder its files.
+
+    The same upload again would send all of it again, the same export fetch all of it again.
 
     \b
     rfbulk checkpoint forget spring-3f --yes
     """
     options = globals_of(context)
     summary = _find(options, checkpoint_id)
-    left = summary.get("images_left", 0)
+    left = summary.get("images_left", summary.get("left", 0))
     if not yes:
-        click.confirm(f"forget {summary['id']} ({_state(summary)}, {left:,} images left)?", abort=True, err=True)
+        what = "images" if summary["kind"] == "upload" else "files"
+        click.confirm(f"forget {summary['id']} ({_state(summary)}, {left:,} {what} left)?", abort=True, err=True)
     path = Path(summary["path"])
     lock = FileLock(path.with_suffix(".lock"))
     try:
@@ -91,6 +115,8 @@ def forget(context: click.Context, checkpoint_id: str, *, yes: bool) -> int:
     except CheckpointBusy as error:
         click.echo(f"error: {error}", err=True)
         return exit_code_of(error)
+    if summary.get("target"):
+        _remove_staging(summary)
     remove_files(path)
     path.with_suffix(".lock").unlink(missing_ok=True)  # while it is held: who has opened it meanwhile looks again
     lock.release()
@@ -98,9 +124,19 @@ def forget(context: click.Context, checkpoint_id: str, *, yes: bool) -> int:
     return ExitCode.DONE
 
 
+def _remove_staging(summary: dict[str, Any]) -> None:
+    """Nobody else would ever remove what an export has begun and not finished."""
+    target = os.fsencode(summary["target"])
+    with suppress(OSError):
+        discard_staging(target, staging_of(summary["target"], summary["id"]))
+
+
 def _summaries(options: Globals) -> list[dict[str, Any]]:
-    folder = uploads_dir(settings_of(options))
-    return summaries(folder) if folder.is_dir() else []
+    settings = settings_of(options)
+    uploads, exports = uploads_dir(settings), exports_dir(settings)
+    found = [{"kind": "upload"} | summary for summary in (summaries(uploads) if uploads.is_dir() else [])]
+    found += export_summaries(exports) if exports.is_dir() else []
+    return sorted(found, key=lambda summary: float(summary["modified"]), reverse=True)
 
 
 def _find(options: Globals, beginning: str) -> dict[str, Any]:
@@ -115,6 +151,9 @@ def _find(options: Globals, beginning: str) -> dict[str, Any]:
 def _state(summary: dict[str, Any]) -> str:
     if "error" in summary:
         return "damaged"
+    if summary["kind"] == "export":
+        is_whole = summary["listing_finished"] and not summary["left"] + summary["failures"]
+        return "here" if is_whole else "unfinished"
     if summary["scan_finished"] and not summary["images_left"] + summary["images_sent"] + summary["failures"]:
         return "empty"
     if summary["confirmed"] and not summary["images_left"]:
@@ -124,8 +163,8 @@ def _state(summary: dict[str, Any]) -> str:
     return "unfinished"
 
 
-def _sources(summary: dict[str, Any]) -> str:
-    return ", ".join(plain(source) for source in summary.get("sources", []))
+def _where(summary: dict[str, Any]) -> str:
+    return ", ".join(plain(place) for place in summary.get("sources", [summary.get("target", "")]))
 
 
 def _age(modified: float) -> str:

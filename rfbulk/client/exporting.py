@@ -59,7 +59,7 @@ async def export_batch(
             options=options,
             policy=context.settings.retry,
             target=folder.path,
-            staging=folder.path + b"/.rfbulk-" + identity.id.rpartition("-")[2].encode(),
+            staging=identity.staging,
             reserved=beside.reserved,
             stop=stop or anyio.Event(),
         )

@@ -7,6 +7,7 @@ machine, and is what a repeated export continues from.
 from __future__ import annotations
 
 import hashlib
+import os
 import sqlite3
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -56,6 +57,16 @@ class ExportIdentity:
     def facts(self) -> dict[str, str]:
         """What the checkpoint says of itself."""
         return {"service": self.service, "workspace": self.workspace, "batch": self.batch, "target": self.target}
+
+    @property
+    def staging(self) -> bytes:
+        """The folder beneath the target that holds what is not whole yet, this export's alone."""
+        return staging_of(self.target, self.id)
+
+
+def staging_of(target: str, identity: str) -> bytes:
+    """Return the staging folder of the export with a checkpoint of this id."""
+    return os.fsencode(target) + b"/.rfbulk-" + identity.rpartition("-")[2].encode()
 
 
 class ExportCheckpoint:

@@ -400,7 +400,7 @@ async def both(commands: Commands, *line: str) -> tuple[str, list[dict[str, obje
 async def test_checkpoints_are_listed_shown_and_forgotten(commands: Commands, emulator: Emulator, images: Path) -> None:
     report = (await commands.run(*upload(images, "--json"))).json
     words, values = await both(commands, "checkpoint", "list")
-    assert re.search(rf"^{report['checkpoint']} +spring +confirmed .* {images}$", words, re.MULTILINE)
+    assert re.search(rf"^{report['checkpoint']} +upload +spring +confirmed .* {images}$", words, re.MULTILINE)
     assert [checkpoint["id"] for checkpoint in values] == [report["checkpoint"]]
     words, values = await both(commands, "checkpoint", "show", "spr")
     assert "sent     100 images" in words
