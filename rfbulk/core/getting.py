@@ -47,11 +47,11 @@ def judge_get(status: int, error_code: str, message: str) -> FetchOutcome:
     return FetchOutcome.REFUSED
 
 
-def is_page_instead(head: Head, path: str) -> bool:
-    """Tell whether a web page answered in the store's place, as the login pages of hotels do."""
+def is_page(head: Head) -> bool:
+    """Tell whether this is a web page and no object, as the login pages of hotels answer in the store's place."""
     headers = head.headers
-    is_page = headers.get("content-type", "").lower().startswith("text/html") and not path.lower().endswith("html")
-    return is_page and "etag" not in headers and "x-goog-hash" not in headers
+    kind = headers.get("content-type", "")
+    return "html" in kind.lower() and "etag" not in headers and "x-goog-hash" not in headers
 
 
 class Mark(msgspec.Struct, frozen=True):

@@ -59,7 +59,7 @@ def crc32c_of(text: str | None) -> int | None:
 
 
 def stored_hashes(headers: Mapping[str, str], *, is_partial: bool) -> StoredHashes:
-    """Return what the headers of an answer to a GET, their names in lower case, say of the whole object.
+    """Return the best that the headers of an answer to a GET, names in lower case, tell of the whole object.
 
     =============================== =========================== ================================================
     header                          of                          not believed
@@ -71,19 +71,20 @@ def stored_hashes(headers: Mapping[str, str], *, is_partial: bool) -> StoredHash
     ETag of 32 hexadecimal digits   the object, at S3           weak ones, `…-7`, keys of KMS or of the customer
     =============================== =========================== ================================================
     """
-    stored_encoding = headers.get("x-goog-stored-content-encoding", "identity")
-    google = google_hashes(headers.get("x-goog-hash", "")) if stored_encoding == "identity" else {}
+    if headers.get("x-goog-stored-content-encoding", "identity") != "identity":
+        return StoredHashes()
+    google = google_hashes(headers["x-goog-hash"]) if "x-goog-hash" in headers else {}
+    crc32c = crc32c_of(google.get("crc32c") or headers.get("x-amz-checksum-crc32c"))
+    if crc32c is not None:
+        return StoredHashes(crc32c)
     md5_texts = (
         google.get("md5"),
         headers.get("x-ms-blob-content-md5"),
         None if is_partial else headers.get("content-md5"),
     )
+    md5 = next((value for text in md5_texts if (value := _decoded(text, _MD5_BYTES)) is not None), None)
     etag = None if any(name in headers for name in _NO_MD5_ETAG) else _ETAG_MD5.fullmatch(headers.get("etag", ""))
-    return StoredHashes(
-        crc32c_of(google.get("crc32c") or headers.get("x-amz-checksum-crc32c")),
-        next((value for text in md5_texts if (value := _decoded(text, _MD5_BYTES)) is not None), None),
-        bytes.fromhex(etag[1]) if etag and stored_encoding == "identity" else None,
-    )
+    return StoredHashes(None, md5, bytes.fromhex(etag[1]) if etag else None)
 
 
 def judge_whole(stored: StoredHashes, crc32c: int, md5: bytes | None, *, is_delimited: bool) -> Whole:

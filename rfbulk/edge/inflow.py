@@ -46,7 +46,7 @@ class Inflow:
         """Send a request and return the head of what is answered."""
         self.is_at_start, self.is_silent = False, True
         self.limit()
-        self.line.send(request)
+        self.line.ask(request)
         self.line.await_more()
         while True:
             head = self._next_head()

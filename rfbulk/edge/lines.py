@@ -200,6 +200,13 @@ class Line:
                 return False
         return True
 
+    def ask(self, request: bytes) -> None:
+        """Send a request of one piece, without a look at what may have come: its answer is heard next."""
+        self._belonging.go_on()
+        sent = self._send_some(memoryview(request))
+        if sent is not None and sent < len(request):
+            self.send(request[sent:])
+
     def _hears(self, events: int) -> bool:
         """Take in what came while sending, if anything did. Tell whether it is an answer, or the end."""
         if events & ~select.POLLOUT:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from rfbulk.core.fetching import FetchOutcome, FetchResult
-from rfbulk.core.getting import is_page_instead, judge_get
+from rfbulk.core.getting import is_page, judge_get
 from rfbulk.core.retry import parse_http_date, parse_retry_after
 from rfbulk.receivers.intake import Digest, Intake
 
@@ -94,7 +94,7 @@ class Attempt:
         head = answer.head
         if head.status != status:
             raise Ended(self._refusal(answer))
-        if is_page_instead(head, answer.path):
+        if is_page(head) and not answer.path.lower().endswith("html"):
             raise Ended(self.result(FetchOutcome.BROKEN, "a web page answered in the store's place"))
 
     def _refusal(self, answer: Answer) -> FetchResult:

@@ -10,8 +10,6 @@ that are written side by side can be neither continued by length nor hashed on t
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
@@ -67,15 +65,19 @@ def _receive(attempt: Attempt, answer: Answer, begun: _Begun | None) -> FetchRes
     if answer.head.headers.get("content-encoding", "identity").lower() != "identity":
         raise Ended(attempt.result(FetchOutcome.REFUSED, "the store sent it packed, which was not asked for"))
     file = _StagedFile(attempt, intake, answer, begun)
-    with file.kept_if_it_pays():
+    try:
         file.write()
         whole = intake.judge()
-        if whole.check is None:
-            file.remove()
-            raise Ended(attempt.result(FetchOutcome.CORRUPT, whole.detail))
-        attempt.means.reach(Failpoint.FETCH_STAGED)
-        fingerprint = file.place()
-    return replace(attempt.result(FetchOutcome.FETCHED, whole.detail), check=whole.check, fingerprint=fingerprint)
+        if whole.check is not None:
+            attempt.means.reach(Failpoint.FETCH_STAGED)
+            fingerprint = file.place()
+            result = attempt.result(FetchOutcome.FETCHED, whole.detail)
+            return replace(result, check=whole.check, fingerprint=fingerprint)
+    except BaseException:
+        file.remove_unless_it_pays()
+        raise
+    file.remove()
+    return attempt.result(FetchOutcome.CORRUPT, whole.detail)
 
 
 class _StagedFile:
@@ -89,25 +91,13 @@ class _StagedFile:
         self._part, self._mark = _names(attempt)
         self._room = attempt.means.room
         self._site = attempt.means.site
-        self._new_mark = mark_of(answer.head, intake.stored, boot=attempt.means.boot)
-
-    @contextmanager
-    def kept_if_it_pays(self) -> Iterator[None]:
-        """Remove what is staged when something goes wrong, unless it can be continued."""
-        try:
-            yield
-        except Ended:
-            raise
-        except BaseException:
-            if not self._is_marked:
-                self._site.remove(self._part)
-            raise
+        self._head = answer.head
 
     def write(self) -> None:
         """Write all that comes."""
         descriptor = self._open()
         try:
-            mark_at = _NEVER if self._new_mark is None or self._is_marked else MARK_BYTES
+            mark_at = _NEVER if self._is_marked else MARK_BYTES
             for piece in self._intake.pieces():
                 self._room.take(len(piece))
                 write_all(descriptor, piece)
@@ -126,6 +116,11 @@ class _StagedFile:
             self._site.remove(self._mark)
         return found
 
+    def remove_unless_it_pays(self) -> None:
+        """Leave nothing of it, unless it can be continued."""
+        if not self._is_marked:
+            self._site.remove(self._part)
+
     def remove(self) -> None:
         """Leave nothing of it."""
         self._site.remove(self._part)
@@ -143,9 +138,12 @@ class _StagedFile:
         return descriptor
 
     def _write_mark(self) -> None:
+        mark = mark_of(self._head, self._intake.stored, boot=self._attempt.means.boot)
+        if mark is None:
+            return
         descriptor = self._site.create(self._mark)
         try:
-            write_all(descriptor, msgspec.json.encode(self._new_mark))
+            write_all(descriptor, msgspec.json.encode(mark))
         finally:
             os.close(descriptor)
         self._is_marked = True
