@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rfbulk import errors, events
     from rfbulk.client import Client
+    from rfbulk.client.running import RunOptions
     from rfbulk.core.export_report import ExportFailure, ExportReport
     from rfbulk.core.jobs import CompilationJob, Overrides, WorkflowJob
     from rfbulk.core.report import Failure, UploadReport
     from rfbulk.core.retry import RetryPolicy
+    from rfbulk.core.run_report import RunReport
     from rfbulk.errors import RfbulkError
     from rfbulk.settings import ExportOptions, Settings, UploadOptions
 
@@ -29,6 +31,8 @@ __all__ = [
     "Overrides",
     "RetryPolicy",
     "RfbulkError",
+    "RunOptions",
+    "RunReport",
     "Settings",
     "UploadOptions",
     "UploadReport",
@@ -48,6 +52,8 @@ _HOMES = {
     "Overrides": "rfbulk.core.jobs",
     "RetryPolicy": "rfbulk.core.retry",
     "RfbulkError": "rfbulk.errors",
+    "RunOptions": "rfbulk.client.running",
+    "RunReport": "rfbulk.core.run_report",
     "Settings": "rfbulk.settings",
     "UploadOptions": "rfbulk.settings",
     "UploadReport": "rfbulk.core.report",

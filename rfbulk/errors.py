@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rfbulk.core.export_report import ExportReport
     from rfbulk.core.report import UploadReport
+    from rfbulk.core.run_report import RunReport
 
 
 class RfbulkError(Exception):
@@ -33,11 +34,12 @@ class RfbulkError(Exception):
 
     `operation` is what was tried, `subject` the thing it was tried on, `cause` why it failed, and `advice` what
     can be done next. `str()` joins them into one line. `report` tells how far an upload came, where one was under way,
-    and `export_report` an export.
+    `export_report` an export, and `run_report` a whole run.
     """
 
     report: UploadReport | None = None
     export_report: ExportReport | None = None
+    run_report: RunReport | None = None
 
     def __init__(self, operation: str, subject: str = "", *, cause: str = "", advice: str = "") -> None:
         self.operation = operation

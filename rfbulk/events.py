@@ -166,6 +166,13 @@ class RemoteFileNamed:
 
 
 @dataclass(frozen=True, slots=True)
+class RunStepped:
+    """A run has come to a step: `upload`, `start`, `wait`, `export` or `done`."""
+
+    step: str
+
+
+@dataclass(frozen=True, slots=True)
 class Warned:
     """Something that the operator should know and that stops nothing."""
 
@@ -181,6 +188,7 @@ Event: TypeAlias = (
     | FileNamed
     | ConfirmProgress
     | JobProgress
+    | RunStepped
     | ExportProgress
     | FilesFetched
     | FetchRetried

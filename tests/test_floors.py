@@ -15,7 +15,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 LOWEST = {"core", "errors", "events", "settings"}
 FLOORS = {
-    "errors": {"core.report", "core.export_report"},  # an error carries the report of what was done
+    "errors": {"core.report", "core.export_report", "core.run_report"},  # an error carries the report of what was done
     "events": {"core.report", "core.export_report"},
     "settings": {"core", "errors"},
     "core": {"core", "errors"},

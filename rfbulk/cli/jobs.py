@@ -249,14 +249,19 @@ def print_job_report(session: Session, report: JobReport) -> ExitCode:
     if session.options.json:
         print_json(msgspec.to_builtins(report))
     else:
-        click.echo(f"job {plain(report.job_id)}: {report.state}")
-        for stage in report.stages:
-            made = f", batch {', '.join(map(plain, stage.output_batches))}" if stage.output_batches else ""
-            counts = f"{stage.succeeded:,} of {number(stage.tasks, 'task')} done, {stage.failed:,} failed"
-            click.echo(f"  {plain(stage.name)}: {counts}{made}")
-        for reason in report.reasons:
-            click.echo(f"  {plain(reason)}")
+        print_job(report)
     return exit_code_of_job(report)
+
+
+def print_job(report: JobReport) -> None:
+    """Print what a job has come to, in words."""
+    click.echo(f"job {plain(report.job_id)}: {report.state}")
+    for stage in report.stages:
+        made = f", batch {', '.join(map(plain, stage.output_batches))}" if stage.output_batches else ""
+        counts = f"{stage.succeeded:,} of {number(stage.tasks, 'task')} done, {stage.failed:,} failed"
+        click.echo(f"  {plain(stage.name)}: {counts}{made}")
+    for reason in report.reasons:
+        click.echo(f"  {plain(reason)}")
 
 
 def exit_code_of_job(report: JobReport) -> ExitCode:

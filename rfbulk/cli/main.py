@@ -39,7 +39,10 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "webhook": {"serve": ("rfbulk.cli.webhook:serve", "Receive the service's notifications.")},
     "emulator": {"serve": ("rfbulk.cli.emulator:serve", "Run a server of the service's API on this machine.")},
 }
-SINGLE = {"export": ("rfbulk.cli.export:export", "Bring the files of a batch home into a folder.")}
+SINGLE = {
+    "export": ("rfbulk.cli.export:export", "Bring the files of a batch home into a folder."),
+    "run": ("rfbulk.cli.run:run_all", "Upload, process with a workflow, bring the results home."),
+}
 """Commands that stand in no group."""
 
 GROUPS = {
@@ -94,6 +97,7 @@ def rfbulk() -> None:
     rfbulk upload images photos --batch-id spring     upload a folder; say it again to resume
     rfbulk batch wait spring --expect 1024            wait until the service is ready
     rfbulk export results ./results                   bring a batch home; say it again to resume
+    rfbulk run photos -w detect -o results            all of it, with a job in between
     rfbulk --emulator upload images photos --batch-id try    the same, against a server on this machine
 
     The api key comes from ROBOFLOW_API_KEY, --api-key-file, or Roboflow's own configuration file. Every option can

@@ -35,15 +35,17 @@ if TYPE_CHECKING:
     import anyio
 
     from rfbulk.client.jobs import StartedJob
+    from rfbulk.client.running import RunOptions
     from rfbulk.client.webhook import WebhookReceiver
     from rfbulk.core.export_report import ExportReport
     from rfbulk.core.failpoints import Failpoint
     from rfbulk.core.job_watch import JobReport
     from rfbulk.core.job_wire import Job, JobLog, Stage, Task
-    from rfbulk.core.jobs import JobDefinition, Overrides, Severity
+    from rfbulk.core.jobs import JobDefinition, Overrides, Severity, WorkflowJob
     from rfbulk.core.notices import Notice
     from rfbulk.core.readiness import BatchState
     from rfbulk.core.report import UploadReport
+    from rfbulk.core.run_report import RunReport
     from rfbulk.core.wire import BatchMetadata, BatchPart, RemoteFile, ShardStatus
     from rfbulk.pipeline.following import OnNotice
 
@@ -278,6 +280,37 @@ class Client:
     async def restart_job(self, job_id: str, overrides: Overrides | None = None, *, on_event: OnEvent = ignore) -> None:
         """Ask the service to run a job again that has ended, with other values where `overrides` has any."""
         await jobs.restart(self._context, job_id, overrides, on_event)
+
+    # the whole run
+
+    async def run(
+        self,
+        source: StrPath | Sequence[StrPath],
+        job: WorkflowJob | str,
+        target: StrPath,
+        *,
+        options: RunOptions | None = None,
+        on_event: OnEvent = ignore,
+        stop: anyio.Event | None = None,
+    ) -> RunReport:
+        """Upload the images of a source, process them with a workflow, and bring the results home.
+
+        `job` is a workflow's id, or a `WorkflowJob` with all its parameters, whose batch is the run's. The same call
+        again goes on where it was stopped: it makes one batch, one job, one export. Once the job has been started,
+        nothing is added to its batch; another `job_id` is another job. No job is started on an incomplete batch
+        unless `options.allow_incomplete`.
+
+        Returns the report; it tells the step in which the run ended, and what each step came to.
+
+        Raises:
+            RfbulkError: as the steps do; `run_report` tells how far the run had come.
+        """
+        from rfbulk.client import running  # noqa: PLC0415 - loads all three roads
+
+        sources = [source] if isinstance(source, str | os.PathLike) else list(source)
+        wanted = running.workflow(job) if isinstance(job, str) else job
+        given = options or running.RunOptions()
+        return await running.run(self._context, sources, wanted, target, given, on_event, stop)
 
     # notifications
 

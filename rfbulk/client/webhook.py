@@ -21,6 +21,7 @@ from rfbulk.core.limits import batch_id as checked_batch_id
 from rfbulk.core.notices import IngestNotice, JobNotice, Notice, OtherNotice, subject_of
 from rfbulk.edge.clock import SystemClock
 from rfbulk.edge.notices_store import Delivery, Inbox, open_inbox
+from rfbulk.edge.secret_file import read_or_make_secret
 from rfbulk.edge.webhook import App, ReceiverOptions, receiver_app
 from rfbulk.errors import TroublePassing, UsageError
 from rfbulk.events import OnEvent, Warned, ignore
@@ -123,7 +124,16 @@ class WebhookReceiver:
         self._bell.ring(ANYTHING)
 
 
-__all__ = ["ANYTHING", "Follow", "ReceiverOptions", "WebhookReceiver", "check_with_service", "inbox_dir"]
+__all__ = [
+    "ANYTHING",
+    "Follow",
+    "ReceiverOptions",
+    "WebhookReceiver",
+    "check_with_service",
+    "hook_path",
+    "inbox_dir",
+    "run_inbox_dir",
+]
 
 ANYTHING = "anything"
 """What rings for every notification."""
@@ -132,6 +142,16 @@ ANYTHING = "anything"
 def inbox_dir(settings: Settings) -> Path:
     """Return where notifications are kept unless a caller says otherwise."""
     return state_dir(settings) / "webhook"
+
+
+def run_inbox_dir(settings: Settings, port: int) -> Path:
+    """Return where a run keeps the notifications that it receives itself."""
+    return inbox_dir(settings) / f"run-{port}"
+
+
+async def hook_path(settings: Settings) -> str:
+    """Return the path that runs from this machine are notified at: hard to guess, and the same on every run."""
+    return f"/hook-{await anyio.to_thread.run_sync(read_or_make_secret, inbox_dir(settings) / 'path.key')}"
 
 
 async def check_with_service(context: Context, notice: Notice) -> bool:

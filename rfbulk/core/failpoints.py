@@ -11,7 +11,7 @@ from typing import Final
 
 
 class Failpoint(StrEnum):
-    """Where a process can be made to die, in the order in which a shard, or a remote file, meets them."""
+    """Where a process can be made to die, in the order in which a shard, a remote file, or a run meets them."""
 
     CHECKPOINT_OPENED = "checkpoint-opened"
     SHARD_PLANNED = "shard-planned"
@@ -44,6 +44,13 @@ class Failpoint(StrEnum):
     LISTING_FINISHED = "listing-finished"
     MANIFEST_WRITTEN = "manifest-written"
 
+    JOB_LOOKED_UP = "job-looked-up"
+    BATCH_READY = "batch-ready"
+    JOB_INTENDED = "job-intended"
+    JOB_STARTED = "job-started"
+    JOB_ENDED = "job-ended"
+    RESULTS_FOUND = "results-found"
+
 
 OF_EXPORTS: Final = frozenset(
     {
@@ -64,4 +71,16 @@ OF_EXPORTS: Final = frozenset(
         Failpoint.MANIFEST_WRITTEN,
     }
 )
-OF_UPLOADS: Final = frozenset(Failpoint) - OF_EXPORTS | {Failpoint.CHECKPOINT_OPENED}
+OF_RUNS: Final = frozenset(
+    {
+        Failpoint.JOB_LOOKED_UP,
+        Failpoint.BATCH_READY,
+        Failpoint.JOB_INTENDED,
+        Failpoint.JOB_STARTED,
+        Failpoint.JOB_ENDED,
+        Failpoint.RESULTS_FOUND,
+    }
+)
+"""Between the upload and the export of a run; in those it meets theirs."""
+
+OF_UPLOADS: Final = frozenset(Failpoint) - OF_EXPORTS - OF_RUNS | {Failpoint.CHECKPOINT_OPENED}
