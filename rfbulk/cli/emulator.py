@@ -14,7 +14,15 @@ import click
 from rfbulk.cli.options import CONTEXT, DURATION, SIZE, ExitCode, Globals, global_options, globals_of
 from rfbulk.cli.printing import print_json
 from rfbulk.cli.running import Session, emulator_dir, run
-from rfbulk.emulator import DownloadOptions, Emulator, EmulatorOptions, JobOptions, JobScript, parse_fault
+from rfbulk.emulator import (
+    DownloadOptions,
+    Emulator,
+    EmulatorOptions,
+    JobOptions,
+    JobScript,
+    WebhookOptions,
+    parse_fault,
+)
 
 
 @contextlib.asynccontextmanager
@@ -65,6 +73,13 @@ async def embedded(options: Globals) -> AsyncIterator[Emulator]:
 @click.option("--task-files", type=click.IntRange(1, 10_000), default=256, show_default=True, help="Images to a task.")
 @click.option("--repeated-start", type=click.Choice(["accepted", "conflict"]), default="accepted", show_default=True)
 @click.option("--out-of-credits", is_flag=True, help="Answer the start of a job with 429.")
+@click.option("--webhook-authorization", type=click.Choice(["bearer", "bare", "none"]), default="bearer")
+@click.option("--webhook-attempts", type=click.IntRange(1, 1000), default=6, show_default=True, help="At most so many.")
+@click.option("--webhook-duplicates", type=click.IntRange(0, 1000), default=0, help="More deliveries of each.")
+@click.option("--webhook-conflicting", is_flag=True, help="Then say the contrary under the same event id.")
+@click.option("--webhook-reorder", is_flag=True, help="Let each second notification overtake the one ahead.")
+@click.option("--webhook-silent", is_flag=True, help="Send no notifications.")
+@click.option("--webhook-remote", is_flag=True, help="Send notifications to other machines, too.")
 @global_options
 @click.pass_context
 def serve(context: click.Context, /, faults: tuple[str, ...], **values: Any) -> int:
@@ -108,6 +123,7 @@ def _options(values: dict[str, Any]) -> EmulatorOptions:
         equal_names=values["equal_names"],
         downloads=_download_options(values),
         jobs=_job_options(values),
+        webhooks=_webhook_options(values),
         **limit,
     )
 
@@ -129,6 +145,18 @@ def _job_options(values: dict[str, Any]) -> JobOptions:
         task_files=values["task_files"],
         repeated_start=values["repeated_start"],
         out_of_credits=values["out_of_credits"],
+    )
+
+
+def _webhook_options(values: dict[str, Any]) -> WebhookOptions:
+    return WebhookOptions(
+        authorization=values["webhook_authorization"],
+        attempts=values["webhook_attempts"],
+        duplicates=values["webhook_duplicates"],
+        conflicting=values["webhook_conflicting"],
+        reorder=values["webhook_reorder"],
+        silent=values["webhook_silent"],
+        allow_remote=values["webhook_remote"],
     )
 
 

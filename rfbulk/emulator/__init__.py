@@ -16,8 +16,11 @@ from rfbulk.emulator.jobs.options import JobOptions, JobScript
 from rfbulk.emulator.ledger import Ledger, LedgerShard
 from rfbulk.emulator.options import DownloadOptions, EmulatorOptions
 from rfbulk.emulator.server import Emulator, serve
+from rfbulk.emulator.webhooks.delivering import Delivery
+from rfbulk.emulator.webhooks.options import WebhookOptions
 
 __all__ = [
+    "Delivery",
     "DownloadOptions",
     "Emulator",
     "EmulatorOptions",
@@ -31,6 +34,7 @@ __all__ = [
     "NewFile",
     "NewPart",
     "NewParts",
+    "WebhookOptions",
     "parse_fault",
     "serve",
 ]

@@ -5,6 +5,8 @@ GET  /_emulator/faults           the script and how far it is
 POST /_emulator/faults           a JSON list of faults as the command line writes them
 GET  /_emulator/requests         requests by operation, and the most at once
 GET  /_emulator/settled          answers when everything stored has been indexed
+GET  /_emulator/deliveries       every attempt to deliver a notification
+POST /_emulator/job-scripts      a JSON list of objects that say how the next runs of jobs go
 POST /_emulator/batches          makes a batch of given contents, or adds to one
 DELETE /_emulator/batches/{batch} lets a batch be no more
 
@@ -21,19 +23,21 @@ import ipaddress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
 import orjson
 
 from rfbulk.emulator.adding import add_batch
 from rfbulk.emulator.answers import ApiError, json_answer
 from rfbulk.emulator.events import BatchRemoved
+from rfbulk.emulator.jobs.options import JobScript
 from rfbulk.emulator.ledger import read_ledger
 from rfbulk.emulator.newbatch import read_new_batch
 
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from rfbulk.emulator.indexing import Indexer
     from rfbulk.emulator.service import Service
+    from rfbulk.emulator.workers import Workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,7 @@ class Admin:
     """The handlers; they serve this machine only."""
 
     service: Service
-    indexer: Indexer
+    workers: Workers
 
     async def ledger(self, request: web.Request) -> web.Response:
         """Tell what a batch holds."""
@@ -64,6 +68,21 @@ class Admin:
             raise ApiError(400, f"a JSON list of faults is wanted: {error}") from error
         return json_answer({"added": len(texts)})
 
+    async def deliveries(self, request: web.Request) -> web.Response:
+        """Tell how notifications fared."""
+        _check_local(request)
+        return json_answer({"deliveries": [asdict(each) for each in self.workers.notifier.deliveries]})
+
+    async def script_jobs(self, request: web.Request) -> web.Response:
+        """Say how the next runs of jobs go."""
+        _check_local(request)
+        try:
+            scripts = msgspec.json.decode(await request.read(), type=list[JobScript])
+        except ValueError as error:
+            raise ApiError(400, f"a JSON list of scripts is wanted: {error}") from error
+        self.service.job_scripts.extend(scripts)
+        return json_answer({"added": len(scripts)})
+
     async def add_batch(self, request: web.Request) -> web.Response:
         """Make a batch, or add to one."""
         _check_local(request)
@@ -77,7 +96,7 @@ class Admin:
     async def remove_batch(self, request: web.Request) -> web.Response:
         """Let a batch be no more."""
         _check_local(request)
-        await self.indexer.settled()
+        await self.workers.settled()
         await self.service.record(BatchRemoved(request.match_info["batch_id"]))
         return json_answer({"removed": True})
 
@@ -92,7 +111,7 @@ class Admin:
     async def settled(self, request: web.Request) -> web.Response:
         """Answer when nothing is left to index."""
         _check_local(request)
-        await self.indexer.settled()
+        await self.workers.settled()
         return json_answer({"settled": True})
 
 

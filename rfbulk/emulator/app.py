@@ -12,6 +12,7 @@ from rfbulk.emulator.answers import ApiError, StoreError, error_answer, store_er
 from rfbulk.emulator.catalog import CatalogApi
 from rfbulk.emulator.downloads import DownloadApi
 from rfbulk.emulator.gate import Gate, speak_json
+from rfbulk.emulator.ingests.api import IngestApi
 from rfbulk.emulator.jobs.api import JobsApi
 from rfbulk.emulator.receiving import StorageApi
 from rfbulk.emulator.service import STORAGE_PREFIX
@@ -21,8 +22,8 @@ from rfbulk.emulator.staging import StagingApi
 if TYPE_CHECKING:
     from rfbulk.emulator.indexing import Indexer
     from rfbulk.emulator.injection import Handler
-    from rfbulk.emulator.jobs.running import Runner
     from rfbulk.emulator.service import Service
+    from rfbulk.emulator.workers import Workers
 
 _BATCHES = "/data-staging/v1/external/{workspace}/batches"
 _BATCH = _BATCHES + "/{batch_id}"
@@ -30,14 +31,15 @@ _JOBS = "/batch-processing/v1/external/{workspace}/jobs"
 _JOB = _JOBS + "/{job_id}"
 
 
-def make_app(service: Service, indexer: Indexer, runner: Runner) -> web.Application:
-    """Return the application; it serves as long as the task group of indexer and runner does."""
+def make_app(service: Service, workers: Workers) -> web.Application:
+    """Return the application; it serves as long as the task group of the workers does."""
     app = web.Application(client_max_size=1024 * 1024, middlewares=[_refuse_unknown])
     gate = Gate(service)
     _add_staging(app.router, gate, service)
-    _add_jobs(app.router, gate, JobsApi(service, runner))
-    _add_storage(app.router, gate, service, indexer)
-    _add_admin(app.router, Admin(service, indexer))
+    _add_ingests(app.router, gate, IngestApi(service, workers.ingester))
+    _add_jobs(app.router, gate, JobsApi(service, workers.runner))
+    _add_storage(app.router, gate, service, workers.indexer)
+    _add_admin(app.router, Admin(service, workers))
 
     async def set_date(_request: web.Request, response: web.StreamResponse) -> None:
         response.headers["Date"] = formatdate(service.clock.now(), usegmt=True)
@@ -58,6 +60,12 @@ def _add_staging(router: web.UrlDispatcher, gate: Gate, service: Service) -> Non
     router.add_post(_BATCH + "/bulk-upload/image-files", gate.api("grant", staging.grant_shard))
     router.add_post(_BATCH + "/upload/image", gate.api("image", simple.image))
     router.add_post(_BATCH + "/upload/video", gate.api("video", staging.grant_video))
+
+
+def _add_ingests(router: web.UrlDispatcher, gate: Gate, ingests: IngestApi) -> None:
+    router.add_post(_BATCH + "/bulk-upload/image-references", gate.api("references", ingests.images))
+    router.add_post(_BATCH + "/bulk-upload/video-references", gate.api("references", ingests.videos))
+    router.add_post(_BATCH + "/roboql-ingest", gate.api("roboql", ingests.roboql))
 
 
 def _add_jobs(router: web.UrlDispatcher, gate: Gate, jobs: JobsApi) -> None:
@@ -86,6 +94,8 @@ def _add_admin(router: web.UrlDispatcher, admin: Admin) -> None:
     router.add_post("/_emulator/faults", speak_json(admin.add_faults))
     router.add_get("/_emulator/requests", speak_json(admin.requests))
     router.add_get("/_emulator/settled", speak_json(admin.settled))
+    router.add_get("/_emulator/deliveries", speak_json(admin.deliveries))
+    router.add_post("/_emulator/job-scripts", speak_json(admin.script_jobs))
     router.add_post("/_emulator/batches", speak_json(admin.add_batch))
     router.add_delete("/_emulator/batches/{batch_id}", speak_json(admin.remove_batch))
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import msgspec
 
+from rfbulk.emulator.ingests.events import IngestEvent
 from rfbulk.emulator.jobs.events import JobEvent
+from rfbulk.emulator.webhooks.events import NoticeEvent
 
 
 class BatchCreated(msgspec.Struct, frozen=True, tag="batch"):
@@ -140,4 +142,6 @@ Event = (
     | FilesAdded
     | BatchRemoved
     | JobEvent
+    | IngestEvent
+    | NoticeEvent
 )

@@ -26,6 +26,8 @@ Operation = Literal[
     "logs",
     "abort",
     "restart",
+    "references",
+    "roboql",
 ]
 Action = Literal[
     "answer",

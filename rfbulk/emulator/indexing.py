@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING
 import anyio
 
 from rfbulk.emulator.events import FileStored, ObjectStored, ShardIndexed, ShardScanned
-from rfbulk.emulator.state import pack_members
+from rfbulk.emulator.state import pack_members, unpack_members
 from rfbulk.emulator.tarscan import Scan
+from rfbulk.emulator.webhooks.config import read_config
+from rfbulk.emulator.webhooks.shapes import IngestEnd, ingest_bodies
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from rfbulk.emulator.service import Service
     from rfbulk.emulator.state import Batch, Shard
+    from rfbulk.emulator.webhooks.delivering import Notifier
 
 # Scans hash in threads; more of them at once only take turns.
 _SCANS_AT_ONCE = 2
@@ -26,6 +29,7 @@ class Indexer:
     """Indexes stored objects in the tasks of the group it was given."""
 
     service: Service
+    notifier: Notifier
     tasks: TaskGroup
     _running: int = 0
     _idle: anyio.Event = field(default_factory=anyio.Event)
@@ -67,7 +71,18 @@ class Indexer:
         await self.service.record(ShardScanned(shard.shard_id, stored.generation, scan.accepted))
         await anyio.sleep(self.service.options.index_delay_seconds)
         if self._is_current(stored) or self._is_beside:
-            await self.service.record(self._indexed(stored, shard, scan))
+            indexed = self._indexed(stored, shard, scan)
+            await self.service.record(indexed)
+            await self._tell(shard, scan, indexed)
+
+    async def _tell(self, shard: Shard, scan: Scan, indexed: ShardIndexed) -> None:
+        config = read_config(scan.config)
+        if config is None:
+            return
+        names = [member.name for member in unpack_members(indexed.members)]
+        end = IngestEnd(config.ingest_id, shard.batch_id, shard.shard_id, names, indexed.failed, indexed.failure)
+        for body in ingest_bodies(end, config.categories):
+            await self.notifier.submit(config.notifications_url, body)
 
     async def _index_video(self, stored: ObjectStored, shard: Shard, name: str) -> None:
         sha256 = await self.service.store.sha256(stored.key)
@@ -87,7 +102,7 @@ class Indexer:
     def _within_limit(self, stored: ObjectStored, scan: Scan) -> Scan:
         limit = self.service.options.max_shard_bytes
         if stored.size > limit:
-            return Scan(failure=f"the archive is larger than {limit} bytes")
+            return Scan(failure=f"the archive is larger than {limit} bytes", config=scan.config)
         return scan
 
     def _indexed(self, stored: ObjectStored, shard: Shard, scan: Scan) -> ShardIndexed:

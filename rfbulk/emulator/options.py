@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from rfbulk.emulator.checks import check_choice, check_range
 from rfbulk.emulator.jobs.options import JobOptions
+from rfbulk.emulator.webhooks.options import WebhookOptions
 
 if TYPE_CHECKING:
     import ssl
@@ -103,6 +104,7 @@ class EmulatorOptions:
     | md5 | also compute md5 of what is stored, at the price of much CPU |
     | downloads | how the store behind the download URLs behaves |
     | jobs | how jobs are taken and how they go |
+    | webhooks | how notifications are sent |
     """
 
     host: str = "127.0.0.1"
@@ -130,6 +132,7 @@ class EmulatorOptions:
     equal_names: EqualNames = "keep-both"
     downloads: DownloadOptions = field(default_factory=DownloadOptions)
     jobs: JobOptions = field(default_factory=JobOptions)
+    webhooks: WebhookOptions = field(default_factory=WebhookOptions)
 
     def __post_init__(self) -> None:
         """Refuse what cannot work.

@@ -7,6 +7,7 @@ import socket
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Self
 
+import aiohttp
 import anyio
 import msgspec
 from aiohttp import web
@@ -17,8 +18,6 @@ from rfbulk.emulator.app import make_app
 from rfbulk.emulator.catalog import file_places
 from rfbulk.emulator.events import BatchRemoved
 from rfbulk.emulator.faultscript import FaultScript
-from rfbulk.emulator.indexing import Indexer
-from rfbulk.emulator.jobs.running import Runner
 from rfbulk.emulator.journal import Journal, new_identity
 from rfbulk.emulator.ledger import Ledger, read_ledger
 from rfbulk.emulator.options import EmulatorOptions
@@ -26,6 +25,7 @@ from rfbulk.emulator.samples import sample_parts
 from rfbulk.emulator.service import Clock, Service, Traffic
 from rfbulk.emulator.shelf import read_whole
 from rfbulk.emulator.storage import CountStore, FolderStore, MemoryStore
+from rfbulk.emulator.workers import make_workers
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -33,9 +33,10 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from rfbulk.emulator.jobs.options import JobScript
-    from rfbulk.emulator.jobs.state import Job
     from rfbulk.emulator.shelf import Place
     from rfbulk.emulator.storage import Store
+    from rfbulk.emulator.webhooks.delivering import Delivery
+    from rfbulk.emulator.workers import Workers
 
 # A read is larger than this, so each arrives alone and is never joined with another, which would copy it again.
 _READ_BUFFER_BYTES = 64 * 1024
@@ -62,8 +63,7 @@ class Emulator:
         self._exits = AsyncExitStack()
         self._url = ""
         self._service: Service | None = None
-        self._indexer: Indexer | None = None
-        self._runner: Runner | None = None
+        self._workers: Workers | None = None
 
     @property
     def url(self) -> str:
@@ -144,9 +144,9 @@ class Emulator:
         return file_places(self._entered.state.batches[batch_id], part)
 
     async def settled(self) -> None:
-        """Wait until everything stored so far has been indexed."""
-        if self._indexer is not None:
-            await self._indexer.settled()
+        """Wait until everything that was stored or ingested so far is in its batch."""
+        if self._workers is not None:
+            await self._workers.settled()
 
     def script_jobs(self, *scripts: JobScript) -> None:
         """Say how the next runs of jobs go, in this order; later ones go as the options say."""
@@ -158,21 +158,34 @@ class Emulator:
 
     async def jobs_settled(self) -> None:
         """Wait until no job is running; for ever, if one was told to stall."""
-        if self._runner is not None:
-            await self._runner.settled()
+        if self._workers is not None:
+            await self._workers.runner.settled()
+
+    async def notify(self, url: str, body: dict[str, object]) -> None:
+        """Send a notification of any content; its event id and attempt are added."""
+        await self._working.notifier.submit(url, body)
+
+    async def notifications_settled(self) -> None:
+        """Wait until every notification has been taken or given up."""
+        if self._workers is not None:
+            await self._workers.notifier.settled()
+
+    @property
+    def deliveries(self) -> list[Delivery]:
+        """Every attempt to deliver a notification, in the order of their ends."""
+        return list(self._working.notifier.deliveries)
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             service = await self._open_service(stack)
             listener = stack.enter_context(self._bind(service.identity.port))
+            session = await stack.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
             tasks = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(tasks.cancel_scope.cancel)
-            indexer = Indexer(service, tasks)
-            runner = Runner(service, tasks, _tell_nobody)
-            await self._listen(service, make_app(service, indexer, runner), listener, stack)
-            indexer.resume()
-            runner.resume()
-            self._service, self._indexer, self._runner = service, indexer, runner
+            workers = make_workers(service, tasks, session)
+            await self._listen(service, make_app(service, workers), listener, stack)
+            workers.resume()
+            self._service, self._workers = service, workers
             self._exits = stack.pop_all()
         return self
 
@@ -187,6 +200,12 @@ class Emulator:
         if self._service is None:
             raise RuntimeError("the emulator serves only inside `async with`")
         return self._service
+
+    @property
+    def _working(self) -> Workers:
+        if self._workers is None:
+            raise RuntimeError("the emulator works only inside `async with`")
+        return self._workers
 
     async def _open_service(self, stack: AsyncExitStack) -> Service:
         directory = self.options.directory
@@ -231,10 +250,6 @@ class Emulator:
             if self.options.port or error.errno != errno.EADDRINUSE:
                 raise
             return socket.create_server((self.options.host, 0), backlog=_BACKLOG)
-
-
-async def _tell_nobody(_job: Job) -> None:
-    """Be silent."""
 
 
 async def _clean_up(runner: web.AppRunner) -> None:

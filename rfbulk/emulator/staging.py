@@ -50,7 +50,9 @@ def batch_of(service: Service, request: web.Request) -> Batch:
     return batch
 
 
-async def ensure_batch(service: Service, request: web.Request, batch_type: str, content_type: str) -> Batch:
+async def ensure_batch(
+    service: Service, request: web.Request, batch_type: str, content_type: str, display_name: str | None = None
+) -> Batch:
     """Return the request's batch; it comes into being with the first request that brings something.
 
     Raises:
@@ -59,7 +61,7 @@ async def ensure_batch(service: Service, request: web.Request, batch_type: str, 
     batch_id = batch_id_of(request)
     batch = service.state.batches.get(batch_id)
     if batch is None:
-        name = request.query.get("displayName") or batch_id
+        name = display_name or request.query.get("displayName") or batch_id
         await service.record(BatchCreated(batch_id, name, batch_type, content_type, service.clock.now()))
         return service.state.batches[batch_id]
     if (batch.batch_type, batch.content_type) != (batch_type, content_type):

@@ -23,8 +23,10 @@ from rfbulk.emulator.events import (
     StoredFile,
     UploadGranted,
 )
+from rfbulk.emulator.ingests.events import IngestAccepted, IngestEnded
 from rfbulk.emulator.jobs.state import Jobs
 from rfbulk.emulator.tarscan import Member
+from rfbulk.emulator.webhooks.events import NoticeDue, NoticeSettled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -138,11 +140,18 @@ class State:
     objects: dict[str, ObjectStored] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
     jobs: Jobs = field(default_factory=Jobs)
+    ingests: dict[tuple[str, str], IngestAccepted] = field(default_factory=dict)
+    ended_ingests: set[tuple[str, str]] = field(default_factory=set)
+    notices: dict[str, NoticeDue] = field(default_factory=dict)
     generation: int = 0
 
     def unindexed(self) -> list[ObjectStored]:
         """Return the stored objects whose indexing has not ended."""
         return [stored for name, stored in self.objects.items() if self.uploads[name].status == "uploaded"]
+
+    def open_ingests(self) -> list[IngestAccepted]:
+        """Return the ingests that have not ended."""
+        return [accepted for key, accepted in self.ingests.items() if key not in self.ended_ingests]
 
     def apply(self, event: Event) -> None:
         """Let an event take effect."""
@@ -159,8 +168,20 @@ class State:
                 self._index(event)
             case FileStored():
                 self._add_file(event)
+            case IngestAccepted():
+                self._accept(event)
+            case IngestEnded():
+                self._end_ingest(event)
+            case NoticeDue() | NoticeSettled():
+                self._note(event)
             case _:
                 self.jobs.apply(event)
+
+    def _note(self, event: NoticeDue | NoticeSettled) -> None:
+        if isinstance(event, NoticeDue):
+            self.notices[event.event_id] = event
+        else:
+            self.notices.pop(event.event_id, None)
 
     def _change_batches(self, event: BatchCreated | BatchRemoved | PartAdded | FilesAdded) -> None:
         match event:
@@ -221,8 +242,31 @@ class State:
                 return
         batch.files.append(added)
 
+    def _accept(self, event: IngestAccepted) -> None:
+        self.ingests[event.batch_id, event.ingest_id] = event
+        for each in event.shards:
+            if each.shard_id is not None:
+                shard = Shard(each.shard_id, event.batch_id, "", event.at, puts=1, accepted=len(each.references))
+                self.shards[each.shard_id] = shard
+                self.batches[event.batch_id].shards.append(shard)
+
+    def _end_ingest(self, event: IngestEnded) -> None:
+        key = event.batch_id, event.ingest_id
+        self.ended_ingests.add(key)
+        for each in self.ingests[key].shards:
+            files = [StoredFile(name, "", 0, shard_id=each.shard_id, url=url) for name, url in each.references]
+            self.batches[event.batch_id].files.extend(files)
+            if each.shard_id is not None:
+                shard = self.shards[each.shard_id]
+                shard.status, shard.event_at = "failed" if each.failure else "indexed", event.at
+                # From here on they are counted as files.
+                shard.indexed, shard.accepted, shard.failure = len(files) + event.found, 0, each.failure
+
     def _remove(self, batch_id: str) -> None:
         self.batches.pop(batch_id, None)
+        for key in [key for key in self.ingests if key[0] == batch_id]:
+            del self.ingests[key]
+            self.ended_ingests.discard(key)
         for name in [name for name, shard in self.uploads.items() if shard.batch_id == batch_id]:
             self.shards.pop(self.uploads.pop(name).shard_id)
             self.objects.pop(name, None)

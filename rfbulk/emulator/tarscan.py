@@ -44,11 +44,12 @@ class Member(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What a tar holds. With a `failure`, nothing of it counts."""
+    """What a tar holds. With a `failure`, nothing of it counts. `config` is the configuration at its end."""
 
     members: Sequence[Member] = ()
     failed: Sequence[tuple[str, str]] = ()
     failure: str | None = None
+    config: bytes | None = None
 
     @property
     def accepted(self) -> int:
@@ -103,6 +104,8 @@ class TarScanner:
     _global: Extension = NO_EXTENSION
     _zero_blocks: int = 0
     _config_is_last: bool = False
+    _config_bytes: int = 0
+    _config: bytes | None = None
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes; once the archive has failed, they are ignored."""
@@ -117,7 +120,9 @@ class TarScanner:
     def finish(self) -> Scan:
         """Return what the archive held, now that all of it has been fed."""
         failure = self._failure or self._final_failure()
-        return Scan(failure=failure) if failure else Scan(tuple(self._members), tuple(self._failed))
+        if failure:
+            return Scan(failure=failure, config=self._config)
+        return Scan(tuple(self._members), tuple(self._failed), config=self._config)
 
     def _final_failure(self) -> str | None:
         if self._zero_blocks < _END_BLOCKS or self._held:
@@ -164,7 +169,9 @@ class TarScanner:
         return taken
 
     def _take(self, block: bytes) -> None:
-        if self._meta is not None:
+        if self._config_bytes:
+            self._config, self._config_bytes, self._need = block[: self._config_bytes], 0, BLOCK
+        elif self._meta is not None:
             meta, self._meta, self._need = self._meta, None, BLOCK
             self._take_meta(meta, block)
         elif self._zero_blocks or block == _ZERO_BLOCK:
@@ -181,7 +188,7 @@ class TarScanner:
 
     def _take_head(self, head: Head) -> None:
         if self._config_is_last:
-            self._config_is_last = False
+            self._config_is_last, self._config = False, None
             self._fail(CONFIG_NAME, "unsupported format")
         if head.kind in tarhead.META_KINDS:
             self._begin_meta(head)
@@ -219,7 +226,9 @@ class TarScanner:
             self._config_is_last = True
         else:
             problem = problem or refusal(name, size)
-        if problem or self._config_is_last or not self.hashing:
+        if self._config_is_last and 0 < size <= _MAX_META_BYTES:
+            self._config_bytes, self._need = size, size + -size % BLOCK
+        elif problem or self._config_is_last or not self.hashing:
             self._skip = size + -size % BLOCK
         if problem:
             self._fail(name, problem)

@@ -9,23 +9,23 @@ import anyio
 
 from rfbulk.emulator.jobs.events import JobEnded, JobLogged
 from rfbulk.emulator.jobs.stages import StageFailedError, StageRun
+from rfbulk.emulator.webhooks.shapes import job_body
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from anyio.abc import TaskGroup
 
     from rfbulk.emulator.jobs.state import Job
     from rfbulk.emulator.service import Service
+    from rfbulk.emulator.webhooks.delivering import Notifier
 
 
 @dataclass(slots=True)
 class Runner:
-    """Runs jobs in the tasks of the group it was given. `on_end` is told of each that ended, but not in vain."""
+    """Runs jobs in the tasks of the group it was given."""
 
     service: Service
+    notifier: Notifier
     tasks: TaskGroup
-    on_end: Callable[[Job], Awaitable[None]]
     _scopes: dict[str, anyio.CancelScope] = field(default_factory=dict)
     _running: int = 0
     _idle: anyio.Event = field(default_factory=anyio.Event)
@@ -86,4 +86,6 @@ class Runner:
         severity = "info" if outcome == "success" else "error"
         await self.service.record(JobLogged(job.job_id, now, severity, "job-ended", {"message": message}))
         await self.service.record(JobEnded(job.job_id, outcome, message, now))
-        await self.on_end(job)
+        url = job.definition.get("notificationsURL")
+        if url is not None:
+            await self.notifier.submit(str(url), job_body(job.job_id, success=outcome == "success"))
