@@ -21,7 +21,7 @@ def read_or_make_secret(path: Path) -> str:
         UsageError: it can be neither read nor made.
     """
     make_private_folder(path.parent)
-    new = path.with_name(f"{path.name}.{os.getpid()}")
+    new = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     try:
         with suppress(FileNotFoundError):
             return path.read_text().strip()
