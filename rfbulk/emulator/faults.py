@@ -50,6 +50,7 @@ Action = Literal[
     "changed",
     "wrong-range",
     "ignore-range",
+    "expired",
 ]
 _STORE = frozenset({"put", "download"})
 _PAGED = frozenset({"batches", "shards", "list", "jobs", "tasks", "logs"})
@@ -67,6 +68,7 @@ _ONLY: dict[str, frozenset[str]] = {
     "changed": _DOWNLOAD,
     "wrong-range": _DOWNLOAD,
     "ignore-range": _DOWNLOAD,
+    "expired": _STORE,
 }
 _NOT_STORE = frozenset({"malformed", "wrong-type"})
 ONLY_RANGES = frozenset({"wrong-range", "ignore-range"})
@@ -99,6 +101,7 @@ class Fault:
     | no-length | a download does not say how long it is, and comes in chunks | |
     | changed | the file is another one from now on: content, hashes, tag, time | |
     | wrong-range | a download that asks for a range is given another one, which its head states | |
+    | expired | a signed URL is refused as if its time were over | |
     | ignore-range | a download that asks for a range is given the whole file | |
 
     `after_bytes` is how much of the request's body is read first: None is all of it for `answer`, nothing for `reset`

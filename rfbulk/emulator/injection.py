@@ -8,10 +8,11 @@ import anyio
 import orjson
 from aiohttp import web
 
-from rfbulk.emulator.answers import json_answer
+from rfbulk.emulator.answers import StoreError, json_answer, store_error_answer
 from rfbulk.emulator.bodies import BODY_FAULT_KEY
 from rfbulk.emulator.breaking import break_connection
 from rfbulk.emulator.listing import PAGE_KEY
+from rfbulk.emulator.signing import GOOGLE, S3
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -32,6 +33,9 @@ async def inject(fault: Fault, request: web.Request, handler: Handler) -> web.St
             return await _spoil(fault, request, handler)  # these bytes are the answer's
         case "swallow" if is_download:
             return break_connection(request)
+        case "expired":
+            dialect = S3 if f"{S3.prefix}Signature" in request.query else GOOGLE
+            return store_error_answer(StoreError(*dialect.expired))
         case "answer":
             await _read(request, fault.after_bytes)
             return web.Response(status=fault.status, headers=list(fault.headers), text=fault.body)

@@ -17,6 +17,7 @@ from anyio.from_thread import start_blocking_portal
 from rfbulk.emulator import Emulator, EmulatorOptions
 from tests.compat.client import Run, install_client, say
 from tests.compat.exports import try_export
+from tests.compat.ingests import try_ingests
 from tests.compat.jobs import try_jobs
 from tests.compat.uploads import try_batch
 
@@ -33,6 +34,7 @@ def main() -> int:
         try_batch(run, "of-20", 20, "simple-batch")
         try_batch(run, "of-700", 700, "sharded-batch")
         try_export(run)
+        try_ingests(run)
         try_jobs(run)
     say(f"{run.passed} passed, {len(run.failed)} failed")
     return 1 if run.failed else 0

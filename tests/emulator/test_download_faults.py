@@ -173,3 +173,23 @@ async def test_a_page_of_html_comes_with_status_200(peer: Peer) -> None:
     assert (await fetch(peer, url)).headers["Content-Type"].startswith("text/html")
     assert (await fetch(peer, url)).status == 503
     await assert_good_again(peer, url)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "status", "code"), [("google", 400, b"ExpiredToken"), ("s3", 403, b"AccessDenied")]
+)
+async def test_a_url_expires_before_its_time(open_peer: OpenPeer, dialect: Any, status: int, code: bytes) -> None:
+    async with open_peer(downloads=DownloadOptions(dialect=dialect)) as peer:
+        url = await url_of(peer)
+        peer.emulator.faults.add("download:expired")
+        answer = await fetch(peer, url)
+        assert (answer.status, code in answer.body) == (status, True)
+        await assert_good_again(peer, url)
+
+
+async def test_a_grant_expires_before_its_time(peer: Peer) -> None:
+    peer.emulator.faults.add("put:expired")
+    grant = await peer.grant()
+    answer = await peer.put(grant)
+    assert (answer.status, b"ExpiredToken" in answer.body) == (400, True)
+    assert (await peer.put(grant)).status == 200

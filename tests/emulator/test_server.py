@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import socket
 import ssl
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import anyio
@@ -14,7 +14,8 @@ import trustme
 from blockbuster import blockbuster_ctx
 from yarl import URL
 
-from rfbulk.emulator import Emulator, EmulatorOptions, serve
+from rfbulk.emulator import Emulator, EmulatorOptions, Made, serve
+from tests.support.receiver import receiver
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +23,18 @@ if TYPE_CHECKING:
     from tests.emulator.conftest import OpenPeer, Peer
 
 pytestmark = pytest.mark.anyio
+
+JOB: dict[str, Any] = {
+    "type": "simple-image-processing-v1",
+    "jobInput": {"type": "staging-batch-input-v1", "batchId": "b1", "partName": "images"},
+    "computeConfiguration": {"type": "compute-configuration-v2"},
+    "processingSpecification": {
+        "type": "workflows-processing-specification-v1",
+        "workspace": "emulator",
+        "workflowId": "w",
+        "persistImagesOutputs": True,
+    },
+}
 
 
 async def test_serve_tells_its_url_and_runs_until_cancelled() -> None:
@@ -103,6 +116,28 @@ async def test_nothing_blocks_the_loop(open_peer: OpenPeer, tmp_path: Path) -> N
             await peer.upload()
             url = (await peer.get("/list")).json["filesMetadata"][0]["downloadURL"]
             assert (await peer.send("GET", URL(url, encoded=True))).body == b"first"
+
+
+@pytest.mark.parametrize("store", ["memory", "folder"])
+async def test_neither_exports_nor_jobs_nor_webhooks_block_the_loop(
+    open_peer: OpenPeer, tmp_path: Path, store: str
+) -> None:
+    linked = tmp_path / "linked.bin"
+    linked.write_bytes(b"x" * 3_000_000)
+    options: dict[str, Any] = {"store": store, **({"directory": tmp_path / "d"} if store == "folder" else {})}
+    with blockbuster_ctx("rfbulk.emulator"):
+        async with open_peer(**options) as peer, receiver() as taker:
+            await peer.emulator.add_sample_batch("b1")
+            await peer.emulator.add_batch("b1", parts={"large": [("l.bin", linked), ("m.bin", Made(3_000_000))]})
+            for part in ("results", "archives", "large"):
+                for row in (await peer.get("/list", partName=part)).json["filesMetadata"]:
+                    assert (await peer.send("GET", URL(row["downloadURL"], encoded=True))).status == 200
+            url = f"{peer.emulator.url}/batch-processing/v1/external/emulator/jobs/j1"
+            asked = {**JOB, "notificationsURL": taker.url}
+            assert (await peer.send("POST", url, json=asked, params={"api_key": "emulator"})).status == 200
+            await peer.emulator.jobs_settled()
+            await peer.emulator.notifications_settled()
+            assert taker.named("job_state") == ["success"]
 
 
 async def test_the_ledger_of_an_unknown_batch_is_empty(peer: Peer) -> None:
