@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from rfbulk.core.failpoints import Failpoint
 from rfbulk.core.fetching import FetchOutcome, FetchResult
 from rfbulk.core.getting import Continued, Mark, judge_continued, mark_of, range_headers
+from rfbulk.core.hashes import stored_hashes
 from rfbulk.edge.landing import write_all
 from rfbulk.receivers.attempt import Attempt, Ended
 from rfbulk.receivers.intake import Digest
@@ -49,7 +50,8 @@ def fetch_plain(attempt: Attempt) -> FetchResult:
     if begun is not None:
         match judge_continued(answer.head, begun.mark, begun.digest.size):
             case Continued.REST:
-                pass
+                if stored_hashes(answer.head.headers, is_partial=True).needs_md5 and begun.digest.md5 is None:
+                    begun = _begun(attempt, with_md5=True)  # the first answer had not told that it would be needed
             case Continued.ASK_ANEW:
                 answer.drop()
                 answer, begun = attempt.ask(), None
@@ -153,7 +155,7 @@ def _names(attempt: Attempt) -> tuple[str, str]:
     return f"{attempt.job.number}.part", f"{attempt.job.number}.mark"
 
 
-def _begun(attempt: Attempt) -> _Begun | None:
+def _begun(attempt: Attempt, *, with_md5: bool = False) -> _Begun | None:
     """Read what staging holds of the file, if it may be continued. Its last byte is always asked for again."""
     means = attempt.means
     part, name = _names(attempt)
@@ -168,7 +170,7 @@ def _begun(attempt: Attempt) -> _Begun | None:
         held = min(os.fstat(descriptor).st_size, mark.total - 1)
         if not mark.is_good_for(held, means.boot):
             return None
-        digest = Digest(with_md5=mark.with_md5)
+        digest = Digest(with_md5=mark.with_md5 or with_md5)
         digest.read(descriptor, held, means.call.go_on)
         return _Begun(mark, digest)
     finally:

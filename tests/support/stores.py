@@ -72,6 +72,10 @@ class Talk:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.keeps = False
 
+    def pause(self, seconds: float) -> None:
+        """Let time pass, unless the test is over."""
+        self._ended.wait(seconds)
+
     def wait(self) -> None:
         """Do nothing until the other side has gone, or the test is over."""
         self._socket.settimeout(0.01)
