@@ -1,4 +1,4 @@
-"""Jobs read what is staged, and leave results, archives, logs and states behind as the service does."""
+"""Jobs read what is staged, and leave results, archives and logs behind, shown as the service shows them."""
 
 from __future__ import annotations
 
@@ -12,68 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
-from yarl import URL
 
-from rfbulk.emulator import JobOptions, JobScript, NewFile
+from rfbulk.emulator import JobOptions, NewFile
 from rfbulk.emulator.images import sample_image
+from tests.emulator.jobcalls import HASHES, IMAGES, body, call, part_of, rows_of, run, show, stages
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
-    from tests.emulator.conftest import JSON, Answer, MakeTar, OpenPeer, Peer
+    from tests.emulator.conftest import JSON, MakeTar, OpenPeer, Peer
 
 pytestmark = pytest.mark.anyio
-
-IMAGES = {f"{number:02}.png": sample_image(number) for number in range(7)}
-HASHES = Counter(hashlib.sha256(content).hexdigest() for content in IMAGES.values())
-
-
-def body(batch_id: str = "b1", kind: str = "image", **changes: Any) -> dict[str, Any]:
-    """Return the body that starts a job; changes go to the specification if they are of it."""
-    specification = {"type": "workflows-processing-specification-v1", "workspace": "emulator", "workflowId": "w1"}
-    outer = {"maxParallelTasks", "maxImageFailureRate", "processingTimeoutSeconds", "notificationsURL"}
-    return {
-        "type": f"simple-{kind}-processing-v1",
-        "jobInput": {"type": "staging-batch-input-v1", "batchId": batch_id, **changes.pop("jobInput", {})},
-        "computeConfiguration": {"type": "compute-configuration-v2"},
-        "processingSpecification": {**specification, **{k: v for k, v in changes.items() if k not in outer}},
-        **{k: v for k, v in changes.items() if k in outer},
-    }
-
-
-async def call(peer: Peer, method: str, path: str, json: Any = None, **query: str) -> Answer:
-    url = f"{peer.emulator.url}/batch-processing/v1/external/emulator/jobs{path}"
-    arguments = {} if json is None else {"json": json}
-    return await peer.send(method, url, params={"api_key": "emulator", **query}, **arguments)
-
-
-async def show(peer: Peer, job_id: str = "j1") -> JSON:
-    return (await call(peer, "GET", f"/{job_id}")).json["job"]
-
-
-async def stages(peer: Peer, job_id: str = "j1") -> list[JSON]:
-    found: list[JSON] = (await call(peer, "GET", f"/{job_id}/stages")).json["stages"]
-    return found
-
-
-async def run(peer: Peer, asked: Any, job_id: str = "j1") -> list[JSON]:
-    """Run a job to its end and return its stages."""
-    answer = await call(peer, "POST", f"/{job_id}", asked)
-    assert answer.status == 200, answer.body
-    await peer.emulator.jobs_settled()
-    return await stages(peer, job_id)
-
-
-async def part_of(peer: Peer, batch_id: str, part: str) -> dict[str, bytes]:
-    """Download a whole part."""
-    peer.batch_id = batch_id
-    rows = (await peer.get("/list", partName=part)).json["filesMetadata"]
-    return {row["fileName"]: (await peer.send("GET", URL(row["downloadURL"], encoded=True))).body for row in rows}
-
-
-def rows_of(tables: Mapping[str, bytes]) -> list[JSON]:
-    return [orjson.loads(line) for table in tables.values() for line in table.splitlines()]
 
 
 @pytest.mark.parametrize("way", ["sharded", "simple", "part"])
@@ -287,220 +236,9 @@ async def test_a_batch_without_kept_contents_is_told_as_such(open_peer: OpenPeer
         assert [(row["sha256"], row["error"]) for row in rows] == [(None, "the content was not kept")] * 2
 
 
-async def test_scripted_tasks_fail_and_the_next_run_goes_as_usual(open_peer: OpenPeer, make_tar: MakeTar) -> None:
-    async with open_peer(jobs=JobOptions(task_files=2)) as peer:
-        await peer.upload(make_tar(IMAGES))
-        peer.emulator.script_jobs(JobScript(fail_tasks=2))
-        (stage,) = await run(peer, body())
-        assert stage["statusType"] == "error"
-        tasks = (await call(peer, "GET", f"/j1/stages/{stage['processingStageId']}/tasks")).json["tasks"]
-        assert [task["statusType"] for task in tasks] == ["error", "error", "success", "success"]
-        assert tasks[0]["notification"]["message"] == "The task failed, as it was told to"
-        rows = rows_of(await part_of(peer, stage["outputBatches"][0], "results"))
-        assert len(rows) == 3
-        assert (await call(peer, "POST", "/j1/restart")).status == 200
-        await peer.emulator.jobs_settled()
-        assert [stage["statusType"] for stage in await stages(peer)] == ["success", "success"]
-        assert peer.emulator.unplayed_scripts() == []
-
-
-async def test_a_tolerant_job_succeeds_in_spite_of_failed_tasks(peer: Peer, make_tar: MakeTar) -> None:
-    await peer.upload(make_tar(IMAGES))
-    peer.emulator.script_jobs(JobScript(fail_tasks=1, tolerant=True))
-    found = await run(peer, body())
-    assert [stage["statusType"] for stage in found] == ["success", "success"]
-    assert found[0]["notification"] == "1 tasks failed"
-
-
-async def test_a_job_can_fail_at_its_end(peer: Peer, make_tar: MakeTar) -> None:
-    await peer.upload(make_tar(IMAGES))
-    peer.emulator.script_jobs(JobScript(end="fail"))
-    assert len(await run(peer, body())) == 2
-    assert (await show(peer))["error"]
-
-
-async def test_a_stalled_job_is_ended_by_its_abortion(peer: Peer, make_tar: MakeTar) -> None:
-    await peer.upload(make_tar(IMAGES))
-    peer.emulator.script_jobs(JobScript(end="stall"))
-    await call(peer, "POST", "/j1", body())
-    while not any(task["progress"] == 0.5 for task in await tasks_of_first_stage(peer)):
-        pass
-    job = await show(peer)
-    assert (job["isTerminal"], job["error"], job["currentStage"]) == (False, False, "processing")
-    assert (await call(peer, "POST", "/j1/restart")).status == 409
-    assert (await call(peer, "POST", "/j1/abort")).json["status"] == "ok"
-    await peer.emulator.jobs_settled()
-    job = await show(peer)
-    assert (job["isTerminal"], job["error"]) == (True, True)
-    assert (await call(peer, "POST", "/j1/abort")).status == 409
-
-
-async def tasks_of_first_stage(peer: Peer) -> list[JSON]:
-    found = await stages(peer)
-    if not found:
-        return []
-    path = f"/j1/stages/{found[0]['processingStageId']}/tasks"
-    tasks: list[JSON] = (await call(peer, "GET", path)).json["tasks"]
-    return tasks
-
-
-async def test_a_job_that_is_aborted_at_once_never_runs(peer: Peer, make_tar: MakeTar) -> None:
-    await peer.upload(make_tar(IMAGES))
-    peer.emulator.script_jobs(JobScript(seconds=3600))
-    await call(peer, "POST", "/j1", body())
-    assert (await call(peer, "POST", "/j1/abort")).status == 200
-    await peer.emulator.jobs_settled()
-    assert (await show(peer))["isTerminal"]
-
-
-async def test_a_job_takes_the_time_it_is_told_to_and_shows_progress(peer: Peer, make_tar: MakeTar) -> None:
-    await peer.upload(make_tar(IMAGES))
-    peer.emulator.script_jobs(JobScript(seconds=0.05))
-    await call(peer, "POST", "/j1", body())
-    seen = set()
-    while not (await show(peer))["isTerminal"]:
-        seen |= {task["progress"] for task in await tasks_of_first_stage(peer)}
-    assert seen & {0.25, 0.5, 0.75}
-
-
-async def test_a_job_that_takes_too_long_fails(peer: Peer, make_tar: MakeTar) -> None:
-    await peer.upload(make_tar(IMAGES))
-    peer.emulator.script_jobs(JobScript(fail_tasks=1), JobScript(seconds=3600))
-    await run(peer, body())
-    override = {"type": "parameters-override-v1", "processingTimeoutSeconds": 0.01}
-    assert (await call(peer, "POST", "/j1/restart", override)).status == 200
-    await peer.emulator.jobs_settled()
-    job = await show(peer)
-    assert (job["error"], job["restartParametersOverride"]) == (True, [override])
-    assert "processingTimeoutSeconds" in job["lastNotification"]["message"]
-
-
-async def test_another_run_has_batches_of_its_own(peer: Peer, make_tar: MakeTar) -> None:
-    await peer.upload(make_tar(IMAGES))
-    first = await run(peer, body())
-    await call(peer, "POST", "/j1/restart")
-    await peer.emulator.jobs_settled()
-    second = await stages(peer)
-    assert {batch for stage in first for batch in stage["outputBatches"]}.isdisjoint(
-        batch for stage in second for batch in stage["outputBatches"]
-    )
-
-
-@pytest.mark.parametrize(("mode", "status"), [("accepted", 200), ("conflict", 409)])
-async def test_the_same_job_again_is_answered_as_the_switch_says(
-    open_peer: OpenPeer, make_tar: MakeTar, mode: Any, status: int
-) -> None:
-    async with open_peer(jobs=JobOptions(repeated_start=mode)) as peer:
-        await peer.upload(make_tar(IMAGES))
-        first = await run(peer, body())
-        assert (await call(peer, "POST", "/j1", body())).status == status
-        await peer.emulator.jobs_settled()
-        assert await stages(peer) == first
-
-
-async def test_another_job_under_the_same_id_is_a_conflict(peer: Peer, make_tar: MakeTar) -> None:
-    await peer.upload(make_tar(IMAGES))
-    await run(peer, body())
-    assert (await call(peer, "POST", "/j1", body(aggregationFormat="csv"))).status == 409
-
-
-async def test_without_credits_no_job_begins(open_peer: OpenPeer, make_tar: MakeTar) -> None:
-    async with open_peer(jobs=JobOptions(out_of_credits=True)) as peer:
-        await peer.upload(make_tar(IMAGES))
-        answer = await call(peer, "POST", "/j1", body())
-        assert (answer.status, "credits" in answer.json["error"]) == (429, True)
-        assert (await call(peer, "GET", "/j1")).status == 404
-
-
-@pytest.mark.parametrize(
-    ("asked", "place"),
-    [
-        (body(batch_id="other"), "$.jobInput.batchId"),
-        (body(kind="video"), "$.jobInput.batchId"),
-        (body(jobInput={"partName": "p"}), "$.jobInput.partName"),
-        (body(workspace="other"), "$.processingSpecification.workspace"),
-        (body(unknown=1), "$.processingSpecification"),
-        ({"type": "nonsense"}, "type"),
-    ],
-)
-async def test_a_job_that_cannot_be_done_is_refused_with_the_place(peer: Peer, asked: JSON, place: str) -> None:
-    await peer.upload()
-    answer = await call(peer, "POST", "/j1", asked)
-    assert (answer.status, place in answer.json["error"]) == (400, True)
-
-
-async def test_a_batch_of_parts_needs_the_name_of_one(peer: Peer) -> None:
-    await peer.emulator.add_batch("b1", parts={"p": list(IMAGES.items())})
-    answer = await call(peer, "POST", "/j1", body())
-    assert (answer.status, "$.jobInput.partName" in answer.json["error"]) == (400, True)
-
-
-@pytest.mark.parametrize("job_id", ["UPPER", "a" * 21, "a.b"])
-async def test_what_cannot_be_a_jobs_name_is_refused(peer: Peer, job_id: str) -> None:
-    await peer.upload()
-    assert (await call(peer, "POST", f"/{job_id}", body())).status == 400
-
-
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [
-        ("GET", "/j9"),
-        ("GET", "/j9/stages"),
-        ("GET", "/j9/logs"),
-        ("GET", "/j9/stages/s/tasks"),
-        ("POST", "/j9/abort"),
-        ("POST", "/j9/restart"),
-    ],
-)
-async def test_a_job_that_does_not_exist_is_not_found(peer: Peer, method: str, path: str) -> None:
-    assert (await call(peer, method, path)).status == 404
-
-
-async def test_what_overrides_nothing_is_refused(peer: Peer, make_tar: MakeTar) -> None:
-    await peer.upload(make_tar(IMAGES))
-    (stage, _) = await run(peer, body())
-    assert (await call(peer, "POST", "/j1/restart", {"type": "other"})).status == 400
-    assert (await call(peer, "GET", f"/j1/stages/{stage['processingStageId']}x/tasks")).status == 404
-
-
 async def test_equal_names_are_all_in_the_results(peer: Peer) -> None:
     files = [NewFile("a.png", sample_image(number), shard_id=f"s{number}") for number in range(3)]
     await peer.emulator.add_batch("b1", files=files, content_type="images")
     processing, _ = await run(peer, body())
     rows = rows_of(await part_of(peer, processing["outputBatches"][0], "results"))
     assert len({row["sha256"] for row in rows}) == 3
-
-
-async def test_jobs_last_and_an_unfinished_one_goes_on(open_peer: OpenPeer, make_tar: MakeTar, tmp_path: Path) -> None:
-    options = {"store": "folder", "directory": tmp_path}
-    async with open_peer(**options) as peer:
-        await peer.upload(make_tar(IMAGES))
-        first = await run(peer, body())
-        peer.emulator.script_jobs(JobScript(seconds=0.01))
-        await call(peer, "POST", "/j2", body())
-    async with open_peer(**options) as peer:
-        await peer.emulator.jobs_settled()
-        assert await stages(peer) == first
-        processing, _ = await stages(peer, "j2")
-        rows = rows_of(await part_of(peer, processing["outputBatches"][0], "results"))
-        assert Counter(row["sha256"] for row in rows) == HASHES
-        assert not (await show(peer, "j2"))["error"]
-
-
-@pytest.mark.parametrize(
-    ("operation", "method", "path"),
-    [
-        ("jobs", "GET", ""),
-        ("job", "GET", "/j1"),
-        ("start", "POST", "/j1"),
-        ("stages", "GET", "/j1/stages"),
-        ("tasks", "GET", "/j1/stages/s/tasks"),
-        ("logs", "GET", "/j1/logs"),
-        ("abort", "POST", "/j1/abort"),
-        ("restart", "POST", "/j1/restart"),
-    ],
-)
-async def test_every_operation_meets_faults(peer: Peer, operation: str, method: str, path: str) -> None:
-    peer.emulator.faults.add(f"{operation}:status=503")
-    assert (await call(peer, method, path)).status == 503
-    assert peer.emulator.faults.unconsumed() == []

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from rfbulk.emulator.webhooks.options import WebhookOptions
 
 # How long a notification waits for another one to overtake it.
-_HOLD_SECONDS = 0.2
+_HOLD_SECONDS = 0.05
+# More at once would only wait for each other, and their patience counts from the beginning.
+_SENT_AT_ONCE = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class Notifier:
     tasks: TaskGroup
     session: aiohttp.ClientSession
     deliveries: list[Delivery] = field(default_factory=list)
+    _lines: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(_SENT_AT_ONCE))
     _held: NoticeDue | None = None
     _running: int = 0
     _idle: anyio.Event = field(default_factory=anyio.Event)
@@ -128,21 +131,25 @@ class Notifier:
     async def _send(self, due: NoticeDue, said: dict[str, object], attempt: int) -> Delivery:
         body = {**said, "event_id": due.event_id, "delivery_attempt": attempt}
         status, problem = None, None
-        try:
-            async with self.session.post(
-                URL(due.url),
-                data=orjson.dumps(body),
-                headers={"Content-Type": "application/json", **self._authorization()},
-                timeout=aiohttp.ClientTimeout(total=self._options.timeout_seconds),
-                allow_redirects=False,
-                ssl=self._options.tls or True,
-            ) as answer:
-                status = answer.status
-        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            problem = type(error).__name__
+        async with self._lines:
+            try:
+                status = await self._post(due.url, orjson.dumps(body))
+            except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+                problem = type(error).__name__
         delivery = Delivery(due.event_id, attempt, due.url, body, status, problem)
         self.deliveries.append(delivery)
         return delivery
+
+    async def _post(self, url: str, body: bytes) -> int:
+        async with self.session.post(
+            URL(url),
+            data=body,
+            headers={"Content-Type": "application/json", **self._authorization()},
+            timeout=aiohttp.ClientTimeout(total=self._options.timeout_seconds),
+            allow_redirects=False,
+            ssl=self._options.tls or True,
+        ) as answer:
+            return answer.status
 
     def _authorization(self) -> dict[str, str]:
         key = f"rf_{self._options.workspace_id or self.service.options.workspace}"
