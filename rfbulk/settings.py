@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
+from rfbulk.core.grants import UrlFault, check_url
 from rfbulk.core.limits import MAX_IMAGES_PER_SHARD
 from rfbulk.core.planning import DEFAULT_SHARD_BYTES
 from rfbulk.core.retry import RetryPolicy
@@ -114,8 +115,8 @@ class UploadOptions:
         _require("max_failures", self.max_failures is None or self.max_failures >= 0, "0 or more")
         _require(
             "notifications_url",
-            self.notifications_url is None or self.notifications_url.startswith("https://"),
-            "an https:// address",
+            self.notifications_url is None or _may_be_told(self.notifications_url),
+            "an https:// address, or one of this machine",
         )
 
     @property
@@ -180,6 +181,14 @@ SHARD_MEMORY_BYTES: Final = CHUNK_BYTES + SHARD_OVERHEAD_BYTES
 MIN_MEMORY_BYTES: Final = 4 << 20
 MAX_CONCURRENCY: Final = 64
 """More connections than this to one store bring nothing on any line and look like an attack."""
+
+
+def _may_be_told(url: str) -> bool:
+    try:
+        check_url(url, allow_http=False)
+    except UrlFault:
+        return False
+    return True
 
 
 def _require(name: str, holds: bool, what: str) -> None:
