@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import mimetypes
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import formatdate
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from multidict import CIMultiDict
@@ -23,22 +24,25 @@ _MICROSECONDS = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """One version of one file. Without `sums`, no hashes are told."""
+    """One version of one file, and its tag as a header writes it. Without `sums`, no hashes are told."""
 
     place: Place
     name: str
     version: int
     sums: Checksums | None
     options: DownloadOptions
+    etag: str | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make the tag once."""
+        object.__setattr__(self, "etag", self._etag())
 
     @property
     def modified(self) -> int:
         """When the file came into being, in whole seconds."""
         return self._generation // _MICROSECONDS + self.version
 
-    @property
-    def etag(self) -> str | None:
-        """The file's tag as a header writes it."""
+    def _etag(self) -> str | None:
         match self.options.etag:
             case "none":
                 return None
@@ -105,6 +109,7 @@ class Description:
         return hashes
 
 
-def _kind(name: str) -> str:
-    kind, encoding = mimetypes.guess_type(name)
+@lru_cache
+def _kind(suffixes: str) -> str:
+    kind, encoding = mimetypes.guess_type(f"name{suffixes}")
     return "application/gzip" if encoding == "gzip" else kind or "application/octet-stream"

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, quote, unquote
+from urllib.parse import quote, unquote
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 _DATE_FORMAT = "%Y%m%dT%H%M%SZ"
 _REQUIRED = ("Algorithm", "Credential", "Date", "Expires", "SignedHeaders")
@@ -106,7 +106,7 @@ class Signer:
         }
         path = _canonical_path(grant.path)
         query = _canonical_query(list(parameters.items()))
-        signature = self._signature(dialect, _canonical(grant.method, path, parameters, headers), parameters)
+        signature = self._signature(dialect, _canonical(grant.method, path, query, headers), parameters)
         return f"{grant.base_url.rstrip('/')}{path}?{query}&{dialect.prefix}Signature={signature}"
 
     def verify(self, request: SignedRequest, now: float) -> None:
@@ -115,19 +115,17 @@ class Signer:
         Raises:
             SignatureRefusedError: it is anything else.
         """
-        pairs = parse_qsl(request.query, keep_blank_values=True)
-        parameters = dict(pairs)
-        dialect = S3 if f"{S3.prefix}Signature" in parameters else GOOGLE
-        given = parameters.pop(f"{dialect.prefix}Signature", "")
-        is_complete = all(f"{dialect.prefix}{name}" in parameters for name in _REQUIRED)
-        if not given or len(parameters) != len(pairs) - 1 or not is_complete:
+        parameters, given = _split_signature(request.query)
+        dialect = S3 if f"{S3.prefix}Algorithm" in parameters else GOOGLE
+        if not given or any(f"{dialect.prefix}{name}" not in parameters for name in _REQUIRED):
             raise SignatureRefusedError(403, "AccessDenied", "The request carries no complete V4 signature.")
         headers = _signed_headers(request.headers, dialect, parameters[f"{dialect.prefix}SignedHeaders"].split(";"))
-        canonical = _canonical(request.method, _canonical_path(request.path), parameters, headers)
-        wanted = self._signature(dialect, canonical, parameters)
-        if not hmac.compare_digest(wanted.encode(), given.encode()):
-            raise _mismatch("The signature we calculated does not match the one that was sent.")
-        _check_expiry(dialect, parameters, now)
+        for path, query in _spellings(request, parameters):
+            canonical = _canonical(request.method, path, query, headers)
+            if hmac.compare_digest(self._signature(dialect, canonical, parameters).encode(), given.encode()):
+                _check_expiry(dialect, parameters, now)
+                return
+        raise _mismatch("The signature we calculated does not match the one that was sent.")
 
     def _signature(self, dialect: Dialect, canonical: str, parameters: Mapping[str, str]) -> str:
         scope = parameters[f"{dialect.prefix}Credential"].partition("/")[2]
@@ -146,13 +144,31 @@ def _signing_key(secret: bytes, prefix: bytes, scope: str) -> bytes:
     return key
 
 
-def _canonical(method: str, path: str, parameters: Mapping[str, str], headers: Mapping[str, str]) -> str:
+def _split_signature(query: str) -> tuple[dict[str, str], str]:
+    """Return a query's parameters and, apart from them, its signature; nothing if a name comes twice."""
+    pairs = [piece.partition("=") for piece in query.split("&")]
+    parameters = {unquote(name): unquote(value) for name, _, value in pairs}
+    if len(parameters) < len(pairs):
+        return {}, ""
+    return parameters, parameters.pop(f"{GOOGLE.prefix}Signature", "") or parameters.pop(f"{S3.prefix}Signature", "")
+
+
+def _spellings(request: SignedRequest, parameters: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Return a request's path and query as they came, which is nearly always good enough, and as they should be."""
+    as_sent = request.query.rpartition("&")[0]
+    yield request.path, as_sent
+    path, query = _canonical_path(request.path), _canonical_query(list(parameters.items()))
+    if (path, query) != (request.path, as_sent):
+        yield path, query
+
+
+def _canonical(method: str, path: str, query: str, headers: Mapping[str, str]) -> str:
     names = sorted(headers)
     return "\n".join(
         [
             method,
             path,
-            _canonical_query(list(parameters.items())),
+            query,
             *(f"{name}:{headers[name]}" for name in names),
             "",
             ";".join(names),
@@ -177,7 +193,7 @@ def _signed_headers(sent: Sequence[tuple[str, str]], dialect: Dialect, names: Se
 
 
 def _check_expiry(dialect: Dialect, parameters: Mapping[str, str], now: float) -> None:
-    date = datetime.strptime(parameters[f"{dialect.prefix}Date"], _DATE_FORMAT).replace(tzinfo=UTC)
+    date = datetime.fromisoformat(parameters[f"{dialect.prefix}Date"])
     if now >= date.timestamp() + int(parameters[f"{dialect.prefix}Expires"]):
         raise SignatureRefusedError(*dialect.expired)
 
