@@ -21,8 +21,10 @@ from rfbulk.core.unpacking import Admission, MemberRefused, gunzip, is_gzip
 from rfbulk.edge.landing import write_all
 
 if TYPE_CHECKING:
+    from rfbulk.core.unpacking import UnpackLimits
     from rfbulk.receivers.attempt import Attempt
     from rfbulk.receivers.intake import Intake
+    from rfbulk.receivers.room import Room
 
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _BY_LENGTH: Final = frozenset({Check.LENGTH, Check.NONE})
@@ -34,7 +36,7 @@ def fetch_archive(attempt: Attempt) -> FetchResult:
     intake = attempt.take_in(attempt.ask())
     folder = site.create_folder(staged)
     try:
-        unpacking = _Unpacking(attempt, folder)
+        unpacking = Unpacking(attempt.job.number, folder, attempt.means.room, attempt.means.limits)
         unpacking.unpack(intake.pieces())
         check, detail = _check_of(intake, is_gzip=unpacking.is_gzip)
     except BaseException:
@@ -42,6 +44,8 @@ def fetch_archive(attempt: Attempt) -> FetchResult:
         raise
     finally:
         os.close(folder)
+    if not unpacking.members:
+        site.remove_if_empty(staged)
     return replace(
         attempt.result(FetchOutcome.FETCHED, detail),
         check=check,
@@ -58,17 +62,17 @@ def _check_of(intake: Intake, *, is_gzip: bool) -> tuple[Check, str]:
     return Check.ARCHIVE if is_gzip and whole.check in _BY_LENGTH else whole.check, whole.detail
 
 
-class _Unpacking:
+class Unpacking:
     """One archive on its way into its folder."""
 
-    def __init__(self, attempt: Attempt, folder: int) -> None:
+    def __init__(self, number: int, folder: int, room: Room, limits: UnpackLimits) -> None:
         self.members: list[Unpacked] = []
         self.refused: list[tuple[str, str]] = []
         self.is_gzip = False
-        self._limits = attempt.means.limits
-        self._room = attempt.means.room
-        self._staged = attempt.job.number
+        self._number = number
         self._folder = folder
+        self._room = room
+        self._limits = limits
 
     def unpack(self, pieces: Iterator[memoryview]) -> None:
         """Unpack it to its end. Raises ArchiveFault, ArchiveUnsafe, NoRoomLeft, OSError, and what `pieces` raises."""
@@ -81,7 +85,6 @@ class _Unpacking:
                 self.refused.append((excerpt(member.name), str(refused)))
                 continue
             if path is not None:
-                self._room.take(member.size)
                 self._write(path, member.size, stream.content())
 
     def _inflated(self, pieces: Iterator[memoryview]) -> Iterator[bytes | memoryview]:
@@ -100,9 +103,10 @@ class _Unpacking:
         crc = 0
         descriptor = os.open(name, _NEW, 0o666, dir_fd=self._folder)
         try:
-            for piece in content:
+            for piece in content:  # of what comes, room is taken; what a header announces may be a lie
+                self._room.take(len(piece))
                 write_all(descriptor, piece)
                 crc = crc32c(piece, crc)
         finally:
             os.close(descriptor)
-        self.members.append(Unpacked(path, f"{self._staged}/{name}", size, crc))
+        self.members.append(Unpacked(path, f"{self._number}/{name}", size, crc))

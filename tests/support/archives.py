@@ -28,7 +28,13 @@ def header(
     """One block; `size` and `checksum` may be given as their fields' bytes."""
     name = name.encode() if isinstance(name, str) else name
     size = octal(size, 12) if isinstance(size, int) else size
-    front = name.ljust(100, b"\x00")[:100] + octal(0o644, 8) + 2 * octal(0, 8) + size.ljust(12, b"\x00") + octal(0, 12)
+    front = (
+        name.ljust(100, b"\x00")[:100]
+        + octal(0o7000 if name == b"set-uid" else 0o644, 8)
+        + 2 * octal(0, 8)
+        + size.ljust(12, b"\x00")
+        + octal(0, 12)
+    )
     tail = kind + link.ljust(100, b"\x00") + magic + bytes(80) + prefix.ljust(155, b"\x00") + bytes(12)
     total = sum(front) + sum(tail) + 8 * ord(" ")
     return front + (b"%06o\x00 " % total if checksum is None else checksum) + tail
