@@ -67,7 +67,8 @@ class UploadOptions:
 
     `names`: `auto` names a file from its path within the source (within its folder's name too when several sources
     are given), `path` always puts the folder's name in front, `basename` keeps bare names and refuses clashes.
-    `concurrency` is a number of shards at once, or None to find it. `memory_bytes` bounds the bytes in flight.
+    `concurrency` is a number of shards at once, or None to find it. `processes` is how many processes send, or None to
+    start further ones where one is not fast enough; a limited rate is kept by one alone. `memory_bytes` bounds the bytes in flight.
     `on_changed`: what becomes of a file that was sent and is different now: it is named, or sent under a new name.
     `on_unsure`: what becomes of a shard that may have arrived: looked up by name, sent again, or left.
     `wait`: until the service has indexed and counted what was sent, for at most `wait_seconds`.
@@ -83,6 +84,7 @@ class UploadOptions:
     shard_images: int = MAX_IMAGES_PER_SHARD
     shard_bytes: int = DEFAULT_SHARD_BYTES
     concurrency: int | None = None
+    processes: int | None = None
     memory_bytes: int = 256 << 20
     limit_rate: int | None = None
     wait: bool = True
@@ -108,6 +110,7 @@ class UploadOptions:
         _require(
             "concurrency", fits, f"auto, or from 1 to the {most} that --memory allows (never above {MAX_CONCURRENCY})"
         )
+        _require("processes", self.processes is None or 1 <= self.processes <= MAX_CONCURRENCY, "auto, or from 1 to 64")
         _require("limit_rate", self.limit_rate is None or self.limit_rate >= 1024, "at least 1 KiB a second")
         _require("wait_seconds", self.wait_seconds > 0, "more than nothing")
         _require("quiet_seconds", self.quiet_seconds >= 0, "0 or more")

@@ -46,6 +46,9 @@ DEFAULTS = UploadOptions()
 @click.option("--shard-images", type=int, default=DEFAULTS.shard_images, show_default=True, help="Images in a shard.")
 @click.option("--shard-bytes", type=SIZE, default="64MiB", show_default=True, help="Bytes in a shard.")
 @click.option("--concurrency", type=AUTO_OR_NUMBER, default="auto", show_default=True, help="Shards at once.")
+@click.option(
+    "--processes", type=AUTO_OR_NUMBER, default="auto", show_default=True, help="Processes that send; auto: as pays."
+)
 @click.option("--memory", type=SIZE, default="256MiB", show_default=True, help="Bound of the bytes in flight.")
 @click.option("--limit-rate", type=SIZE, metavar="SIZE", help="Bytes per second at most.")
 @click.option("--notifications-url", metavar="URL", help="Where the service reports that a shard was taken in.")
@@ -130,6 +133,7 @@ def _upload_options(values: dict[str, Any]) -> UploadOptions:
         shard_images=values["shard_images"],
         shard_bytes=values["shard_bytes"],
         concurrency=values["concurrency"],
+        processes=values["processes"],
         memory_bytes=values["memory"],
         limit_rate=values["limit_rate"],
         wait=values["wait"] and verify != "none",

@@ -24,7 +24,7 @@ from rfbulk.errors import RfbulkError, UsageError
 from rfbulk.events import Event, OnEvent
 from rfbulk.pipeline.ports import Ports
 from rfbulk.pipeline.upload import UploadRequest, upload
-from rfbulk.senders.inline import open_inline_sender
+from rfbulk.senders.scaling import open_scaling_sender
 from rfbulk.settings import CHUNK_BYTES, UploadOptions
 
 if TYPE_CHECKING:
@@ -83,12 +83,13 @@ async def _upload(
     options = request.options
     rate = options.limit_rate
     chunk_bytes = CHUNK_BYTES if rate is None else max(MIN_CHUNK_BYTES, min(CHUNK_BYTES, rate // 4))
-    async with open_inline_sender(
+    async with open_scaling_sender(
         context.transport.ways,
         chunk_bytes=chunk_bytes,
         stall_seconds=context.settings.stall_seconds,
-        rate=RateLimit(rate),
+        rate=None if rate is None else RateLimit(rate),
         most_at_once=options.concurrency or options.most_shards_at_once,
+        processes=1 if options.concurrency == 1 else options.processes,
     ) as sender:
         ports = Ports(
             service=context.api,

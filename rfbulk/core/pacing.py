@@ -14,11 +14,14 @@ HOLD_WINDOWS: Final = 8
 
 
 CPU_BOUND: Final = 0.6
-"""From this share of one core on, this process and not the line is what is slow: the interpreter runs one thread at a
-time, so that more shards at once bring waits for its lock, and memory, and nothing else."""
+"""From this share of a core for each interpreter that sends, the interpreters and not the line are what is slow: each
+runs one thread at a time, so that more shards at once bring waits for its lock, and memory, and nothing else."""
 
 CPU_LEVEL: Final = 3
-"""Enough to read, hash and send at the same time."""
+"""Enough for one interpreter to read, hash and send at the same time."""
+
+CPU_LEVEL_EACH: Final = 2
+"""Enough for each of several: one shard is sent while the next is being granted."""
 
 
 class PaceLimits(msgspec.Struct, frozen=True):
@@ -60,15 +63,15 @@ class Pace:
         self.level = max(self.limits.least, self.level // 2)
         return self.level != before
 
-    def window(self, throughput: float, *, cpu_share: float = 0.0) -> None:
+    def window(self, throughput: float, *, cpu_share: float = 0.0, interpreters: int = 1) -> None:
         """Move the level, after a window in which all places were used.
 
-        `throughput` is what went through, in any unit; `cpu_share` how much of one core this process used.
+        `throughput` is what went through, in any unit; `cpu_share` how much of a core each sending interpreter used.
         """
         if self._has_slowed:
             self._has_slowed = False
         elif cpu_share >= CPU_BOUND:
-            self._settle()
+            self._settle(interpreters)
         elif self._came_from is not None:
             self._weigh(throughput)
         elif self._hold > 0:
@@ -77,8 +80,12 @@ class Pace:
             self._best = throughput
             self._climb()
 
-    def _settle(self) -> None:
-        self.level = max(self.limits.least, min(self.level, CPU_LEVEL))
+    def _settle(self, interpreters: int) -> None:
+        """No interpreter gets more than it can do; of several, none waits for work unless the service slowed us."""
+        enough = CPU_LEVEL if interpreters == 1 else CPU_LEVEL_EACH * interpreters
+        if self.level > enough or (interpreters > 1 and not self._hold):
+            self.level = max(self.limits.least, min(enough, self.limits.most))
+        self._hold = max(0, self._hold - 1)
         self._came_from = None
         self._doubling = False
 

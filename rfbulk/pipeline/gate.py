@@ -8,23 +8,37 @@ import anyio
 
 if TYPE_CHECKING:
     from rfbulk.core.pacing import Pace
-    from rfbulk.pipeline.ports import Clock
+    from rfbulk.pipeline.ports import Clock, Load
+
+
+class _Alone:
+    """The load of one process that does everything itself."""
+
+    interpreters = 1
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def cpu_seconds(self) -> float:
+        return self._clock.cpu_seconds()
 
 
 class Gate:
     """Admits shards up to the pace's level, and none while the service asked for rest.
 
-    One task enters, each shard's task leaves. A trouble that one shard meets slows all of them down.
+    `load` tells what the sending costs (None: the clock's own process). One task enters, each shard's task leaves. A
+    trouble that one shard meets slows all of them down.
     """
 
-    def __init__(self, pace: Pace, clock: Clock) -> None:
+    def __init__(self, pace: Pace, clock: Clock, load: Load | None = None) -> None:
         self.pace = pace
         self.in_flight = 0
         self._clock = clock
+        self._load = load or _Alone(clock)
         self._rest_until = 0.0
         self._changed = anyio.Event()
         self._was_full = True
-        self._window = (clock.monotonic(), clock.cpu_seconds())
+        self._window = (clock.monotonic(), self._load.cpu_seconds())
 
     async def enter(self) -> None:
         """Wait for a place."""
@@ -53,10 +67,11 @@ class Gate:
 
     def measure(self, bytes_moved: int) -> None:
         """Take the bytes of the window that ends now. Only one in which all places were taken teaches anything."""
-        now, cpu = self._clock.monotonic(), self._clock.cpu_seconds()
+        now, cpu, interpreters = self._clock.monotonic(), self._load.cpu_seconds(), self._load.interpreters
         (began, cpu_before), self._window = self._window, (now, cpu)
         if self._was_full and self.in_flight and now > began:
-            self.pace.window(bytes_moved / (now - began), cpu_share=(cpu - cpu_before) / (now - began))
+            cpu_share = (cpu - cpu_before) / (now - began) / interpreters
+            self.pace.window(bytes_moved / (now - began), cpu_share=cpu_share, interpreters=interpreters)
             self._changed.set()
         self._was_full = True
 

@@ -58,7 +58,18 @@ class Service(Protocol):
         """Seconds since the epoch by the server's clock."""
 
 
-class ShardSender(Protocol):
+class Load(Protocol):
+    """What the work costs those that do it."""
+
+    @property
+    def interpreters(self) -> int:
+        """How many interpreters share it."""
+
+    def cpu_seconds(self) -> float:
+        """Processor time that they have used, all together."""
+
+
+class ShardSender(Load, Protocol):
     """Makes one attempt to read, pack and PUT a shard."""
 
     async def send(self, job: ShardJob, on_bytes: Callable[[int], None]) -> ShardResult:

@@ -76,7 +76,7 @@ class _Upload:
         first = options.concurrency or min(PaceLimits().first, options.most_shards_at_once)
         fixed = options.concurrency is not None
         limits = PaceLimits(first if fixed else 1, first, first if fixed else options.most_shards_at_once)
-        self._gate = Gate(Pace(limits), ports.clock)
+        self._gate = Gate(Pace(limits), ports.clock, ports.sender)
         self._planner = Planner(max_images=options.shard_images, max_bytes=options.shard_bytes, trailer=request.trailer)
         self._wake = anyio.Event()
         self._scan_begun = anyio.Event()

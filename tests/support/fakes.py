@@ -358,6 +358,8 @@ EXPIRED = Act(Outcome.EXPIRED, sends=0.0, status=400)
 class FakeSender:
     """Carries the script out, attempt by attempt, and stores what comes after its end."""
 
+    interpreters = 1
+
     def __init__(self, service: FakeService, source: FakeSource, clock: FakeClock) -> None:
         self.script: deque[Act] = deque()
         self.jobs: list[ShardJob] = []
@@ -366,6 +368,9 @@ class FakeSender:
         self._service = service
         self._source = source
         self._clock = clock
+
+    def cpu_seconds(self) -> float:
+        return self._clock.cpu_seconds()
 
     async def send(self, job: ShardJob, on_bytes: Callable[[int], None]) -> ShardResult:
         self.jobs.append(job)

@@ -1,0 +1,126 @@
+"""What a coordinator and its sending processes say to each other: records over a pipe, each behind its length.
+
+A process is told shards and signed URLs, never the api key, and nothing of it stands in its arguments.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, BinaryIO, Final, TypeAlias, TypeVar
+
+import msgspec
+
+from rfbulk.core.model import ShardJob, ShardResult
+from rfbulk.core.secrets import SignedUrl
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+_LENGTH_BYTES: Final = 4
+
+
+class SetUp(msgspec.Struct, frozen=True, tag=True):
+    """The first frame: how to send. `environment` names proxies and certificate authorities."""
+
+    environment: dict[str, str]
+    connect_seconds: float
+    ca_file: str | None
+    chunk_bytes: int
+    stall_seconds: float
+
+
+class Send(msgspec.Struct, frozen=True, tag=True):
+    """Make an attempt."""
+
+    number: int
+    job: ShardJob
+
+
+class CallOff(msgspec.Struct, frozen=True, tag=True):
+    """End an attempt at once. It is answered like any other."""
+
+    number: int
+
+
+class Moved(msgspec.Struct, frozen=True, tag=True):
+    """So many further bytes of an attempt were given to its connection."""
+
+    number: int
+    count: int
+
+
+class Ended(msgspec.Struct, frozen=True, tag=True):
+    """An attempt has ended; `result` is None if it was called off. `cpu_seconds`: of the process, so far."""
+
+    number: int
+    result: ShardResult | None
+    cpu_seconds: float
+
+
+class Failed(msgspec.Struct, frozen=True, tag=True):
+    """An attempt ended with an error: one of rfbulk's by its name and fields, or any other by its text."""
+
+    number: int
+    kind: str
+    fields: tuple[str, str, str, str]
+
+
+Order: TypeAlias = SetUp | Send | CallOff
+News: TypeAlias = Moved | Ended | Failed
+
+
+def _to_wire(value: object) -> str:
+    if isinstance(value, SignedUrl):
+        return value.reveal()
+    raise NotImplementedError
+
+
+def _from_wire(kind: type, value: object) -> object:
+    if kind is SignedUrl and isinstance(value, str):
+        return SignedUrl(value)
+    raise NotImplementedError
+
+
+_encode: Final = msgspec.msgpack.Encoder(enc_hook=_to_wire).encode
+_decode_order: Final = msgspec.msgpack.Decoder(Order, dec_hook=_from_wire).decode
+_decode_news: Final = msgspec.msgpack.Decoder(News, dec_hook=_from_wire).decode
+
+
+class FrameWriter:
+    """Writes whole frames, from any thread."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._lock = threading.Lock()
+
+    def write(self, frame: Order | News) -> None:
+        """Write a frame. Blocks while the pipe is full.
+
+        Raises:
+            OSError, ValueError: the other side is gone.
+            OverflowError: it cannot be written as a frame (a time that 64 bits of nanoseconds do not hold).
+        """
+        body = _encode(frame)
+        with self._lock:
+            self._stream.write(len(body).to_bytes(_LENGTH_BYTES, "big") + body)
+            self._stream.flush()
+
+
+def read_order(stream: BinaryIO) -> Order | None:
+    """Read what the coordinator says, None at its end. Blocking."""
+    return _read(stream, _decode_order)
+
+
+def read_news(stream: BinaryIO) -> News | None:
+    """Read what a sending process says, None at its end. Blocking."""
+    return _read(stream, _decode_news)
+
+
+def _read(stream: BinaryIO, decode: Callable[[bytes], T]) -> T | None:
+    length = stream.read(_LENGTH_BYTES)
+    if len(length) < _LENGTH_BYTES:
+        return None
+    size = int.from_bytes(length, "big")
+    body = stream.read(size)
+    return decode(body) if len(body) == size else None

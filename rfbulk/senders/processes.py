@@ -1,0 +1,234 @@
+"""Sends shards from processes of their own, under one coordinator that alone has the key, grants and checkpoint.
+
+Python runs one thread at a time in a process, so one process reads and sends no faster than one core can. A sending
+process is a plain child with two pipes: no forked state, no event loop, nothing of the host program is imported in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import anyio
+import msgspec
+
+from rfbulk import errors
+from rfbulk.core.model import Outcome, ShardJob, ShardResult
+from rfbulk.edge.threads import END_SECONDS
+from rfbulk.senders.frames import CallOff, Ended, Failed, FrameWriter, Moved, News, Order, Send, SetUp, read_news
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_PROGRAM: Final = (
+    "import json, sys; sys.path[:] = json.loads(sys.stdin.buffer.readline());"
+    " from rfbulk.senders.worker import main; main()"
+)
+"""The way to our modules goes over the pipe: the host's may be no folder that a fresh interpreter looks into."""
+
+_SECRET: Final = ("ROBOFLOW_", "RFBULK_")
+"""Variables that a sending process does not inherit begin like this: the api key is among them."""
+
+CLOSE_SECONDS: Final = 2.0
+
+
+MAX_PROCESSES: Final = 8
+"""What `auto` starts at the most: each takes some 20 MB, and no known line outruns eight cores."""
+
+
+def can_start() -> bool:
+    """Tell whether this interpreter can be started again: not on Windows, nor within a frozen program."""
+    return os.name == "posix" and bool(sys.executable) and not getattr(sys, "frozen", False)
+
+
+class WorkerGone(Exception):
+    """A sending process has ended, or could not be started. It never leaves the senders."""
+
+
+class _Attempt:
+    """One attempt, as its coordinator sees it."""
+
+    def __init__(self, job: ShardJob, on_bytes: Callable[[int], None]) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.ended: asyncio.Future[ShardResult | None] = self.loop.create_future()
+        self._on_bytes = on_bytes
+        self._left = job.tar_bytes
+        self._lock = threading.Lock()
+
+    def move(self, count: int) -> None:
+        with self._lock:
+            self._left -= count
+        self._on_bytes(count)
+
+    def move_rest(self) -> None:
+        """Take it that all has been sent: nobody can tell any more."""
+        with self._lock:
+            left, self._left = self._left, 0
+        if left > 0:
+            self._on_bytes(left)
+
+    def end(self, result: ShardResult | BaseException | None) -> None:
+        def settle() -> None:
+            if self.ended.done():
+                return
+            if isinstance(result, BaseException):
+                self.ended.set_exception(result)
+            else:
+                self.ended.set_result(result)
+
+        with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits
+            self.loop.call_soon_threadsafe(settle)
+
+
+class SendingProcess:
+    """One child and what it has under way. `start` and `close` block; `send` belongs to an event loop."""
+
+    def __init__(self, set_up: SetUp) -> None:
+        self._set_up = set_up
+        self._attempts: dict[int, _Attempt] = {}
+        self._numbers = itertools.count()
+        self._lock = threading.Lock()
+        self._is_gone = False
+        self._child: subprocess.Popen[bytes] | None = None
+        self._orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
+        self.cpu_seconds = 0.0
+        self.has_proved = False
+        """Whether it has ever finished an attempt."""
+
+    @property
+    def load(self) -> int:
+        """How many attempts it has under way."""
+        return len(self._attempts)
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it takes no more work."""
+        return self._is_gone
+
+    def start(self) -> None:
+        """Start the child. Its modules load while the caller goes on.
+
+        Raises:
+            WorkerGone: there is no interpreter to start.
+        """
+        try:
+            child = subprocess.Popen(  # noqa: S603 - our own interpreter, a constant program
+                [sys.executable, "-I", "-c", _PROGRAM],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=_inherited(os.environ),
+                process_group=0,  # a Ctrl-C is the coordinator's to heed
+            )
+        except (OSError, ValueError) as error:
+            raise WorkerGone from error
+        self._child = child
+        self._orders.put(self._set_up)
+        for work, name in ((self._speak, "rfbulk-orders"), (self._listen, "rfbulk-news")):
+            threading.Thread(target=work, args=(child,), name=name, daemon=True).start()
+
+    def close(self) -> None:
+        """End the child: it ends by itself when its orders do."""
+        if self._child is None:
+            return
+        self._orders.put(None)
+        try:
+            self._child.wait(CLOSE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
+
+    async def send(self, job: ShardJob, on_bytes: Callable[[int], None]) -> ShardResult:
+        """Have an attempt made. Cancelling has it called off, and waits until it has ended.
+
+        Raises:
+            WorkerGone: it was not begun.
+            OverflowError: the job cannot be told.
+            RfbulkError: as `InlineSender.send`.
+        """
+        attempt, number = _Attempt(job, on_bytes), next(self._numbers)
+        with self._lock:
+            if self._is_gone:
+                raise WorkerGone
+            self._attempts[number] = attempt
+            self._orders.put(Send(number, job))
+        try:
+            await asyncio.wait([attempt.ended])
+        except asyncio.CancelledError:
+            await self._call_off(number, attempt)
+            raise
+        result = attempt.ended.result()
+        if result is None:
+            raise AssertionError("nobody called it off")
+        return result
+
+    async def _call_off(self, number: int, attempt: _Attempt) -> None:
+        self._orders.put(CallOff(number))
+        with anyio.CancelScope(shield=True):
+            done, _ = await asyncio.wait([attempt.ended], timeout=END_SECONDS)
+        if done:
+            attempt.ended.exception()
+        else:
+            attempt.move_rest()
+            if self._child is not None:
+                self._child.kill()
+
+    def _speak(self, child: subprocess.Popen[bytes]) -> None:
+        stream = cast("Any", child.stdin)
+        with contextlib.suppress(OSError, ValueError):  # it is gone, which `_listen` finds
+            stream.write(msgspec.json.encode(sys.path) + b"\n")
+            writer = FrameWriter(stream)
+            while (order := self._orders.get()) is not None:
+                try:
+                    writer.write(order)
+                except OverflowError as error:
+                    if isinstance(order, Send) and (attempt := self._attempts.pop(order.number, None)):
+                        attempt.end(error)
+        with contextlib.suppress(OSError, ValueError):
+            stream.close()
+
+    def _listen(self, child: subprocess.Popen[bytes]) -> None:
+        stream = cast("Any", child.stdout)
+        with contextlib.suppress(OSError, ValueError, msgspec.MsgspecError), contextlib.closing(stream):
+            while (news := read_news(stream)) is not None:
+                self._take(news)
+        with self._lock:
+            self._is_gone = True
+            left, self._attempts = self._attempts, {}
+        self._orders.put(None)
+        child.wait()
+        for attempt in left.values():
+            attempt.move_rest()
+            why = f"a sending process ended ({child.returncode}) before its answer"
+            attempt.end(ShardResult(Outcome.BROKEN, may_have_arrived=True, detail=why))
+
+    def _take(self, news: News) -> None:
+        if isinstance(news, Moved):
+            if attempt := self._attempts.get(news.number):
+                attempt.move(news.count)
+            return
+        ended = self._attempts.pop(news.number, None)
+        if isinstance(news, Ended):
+            self.cpu_seconds, self.has_proved = news.cpu_seconds, True
+        if ended is not None:
+            ended.end(news.result if isinstance(news, Ended) else _error_of(news))
+
+
+def _inherited(environment: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environment.items() if not name.startswith(_SECRET)}
+
+
+def _error_of(news: Failed) -> BaseException:
+    operation, subject, cause, advice = news.fields
+    kind = getattr(errors, news.kind, None) if news.kind else None
+    if isinstance(kind, type) and issubclass(kind, errors.RfbulkError):
+        return kind(operation, subject, cause=cause, advice=advice)
+    return RuntimeError(f"a sending process failed: {operation}: {subject}")

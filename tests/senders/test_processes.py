@@ -1,0 +1,298 @@
+"""Sending processes keep the promise of threads: the same ends, the same counts, and nothing is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+import google_crc32c
+import pytest
+from blockbuster import blockbuster_ctx
+
+from rfbulk.core.model import Entry, Grant, Outcome, RefusalReason, ShardResult
+from rfbulk.core.secrets import SignedUrl
+from rfbulk.edge import threads
+from rfbulk.errors import ServiceRefused, SourceError
+from rfbulk.senders import processes
+from rfbulk.senders.frames import SetUp
+from rfbulk.senders.processes import SendingProcess, WorkerGone
+from tests.edge import conftest as edge
+from tests.senders.test_inline import (
+    MIB,
+    cancelled,
+    entry_of,
+    ignore,
+    job_of,
+    open_sender,
+    stored,
+    until,
+)
+
+if TYPE_CHECKING:
+    from tests.edge.conftest import Authority, Connection, MakeGrant, Serve
+
+pytestmark = pytest.mark.anyio
+serve, grant, authority = edge.serve, edge.grant, edge.authority  # fixtures
+KEY = "k3yc4n4ry"
+
+
+@pytest.fixture(autouse=True)
+def _no_blocking_on_the_loop() -> Iterator[None]:
+    with blockbuster_ctx("rfbulk"):
+        yield
+
+
+@asynccontextmanager
+async def a_process(*, ca_file: Path | None = None, stall_seconds: float = 5.0) -> AsyncIterator[SendingProcess]:
+    set_up = SetUp({}, 5.0, None if ca_file is None else str(ca_file), 512 << 10, stall_seconds)
+    process = SendingProcess(set_up)
+    await anyio.to_thread.run_sync(process.start)
+    try:
+        yield process
+    finally:
+        await anyio.to_thread.run_sync(process.close)
+        assert process._child is not None
+        assert process._child.returncode is not None
+
+
+async def test_a_shard_arrives_as_its_thread_would_have_sent_it(serve: Serve, grant: MakeGrant, tmp_path: Path) -> None:
+    bodies: list[bytes] = []
+    told: list[int] = []
+
+    async def store(connection: Connection) -> None:
+        while True:
+            bodies.append((await connection.request())[1])
+            await connection.answer("200 OK", b"", 'ETag: "e"', "x-goog-hash: crc32c=AAAAAQ==")
+
+    entries = [entry_of(tmp_path, f"{size}.jpg", size) for size in (1, 3 * MIB, 5000)]
+    async with serve(store) as server, a_process() as process:
+        job = job_of(tmp_path, grant(server.port), *entries, trailer=b"{}")
+        results = [await process.send(job, told.append) for _ in range(2)]
+        assert server.connections == 1
+        async with open_sender() as threads_of_ours:
+            results.append(await threads_of_ours.send(job, ignore))
+    assert [results[2]] * 3 == results
+    assert bodies[0] == bodies[1] == bodies[2]
+    assert results[0].crc32c == google_crc32c.value(bodies[0])
+    assert sum(told) == 2 * job.tar_bytes
+    assert process.cpu_seconds > 0
+
+
+@pytest.mark.parametrize("answer", ["503 Busy", "403 Forbidden", "413 Too Large", "reset", "lost"])
+async def test_whatever_goes_wrong_is_told_as_a_thread_tells_it(
+    serve: Serve, grant: MakeGrant, tmp_path: Path, answer: str
+) -> None:
+    async def store(connection: Connection) -> None:
+        if answer == "reset":
+            await connection.head()
+            connection.reset()
+            return
+        await connection.request()
+        if answer == "lost":
+            connection.reset()
+            return
+        await connection.answer(answer, b"<Error><Code>Why</Code></Error>", "Retry-After: 7")
+
+    size = 64 * MIB if answer == "reset" else 9
+    async with serve(store) as server, a_process() as process, open_sender() as ours:
+        job = job_of(tmp_path, grant(server.port), entry_of(tmp_path, "a.jpg", size))
+        pair = [await sender.send(job, ignore) for sender in (process, ours)]
+    assert without_counts(pair[0]) == without_counts(pair[1])
+
+
+def without_counts(result: ShardResult) -> tuple[object, ...]:
+    return result.outcome, result.status, result.retry_after, result.may_have_arrived, result.crc32c, result.detail
+
+
+async def test_a_file_that_changed_is_named(serve: Serve, grant: MakeGrant, tmp_path: Path) -> None:
+    entries = [entry_of(tmp_path, "a.jpg", 5), entry_of(tmp_path, "b.jpg", 10)]
+    (tmp_path / "b.jpg").write_bytes(b"x")
+    async with serve(stored) as server, a_process() as process:
+        result = await process.send(job_of(tmp_path, grant(server.port), *entries), ignore)
+    assert (result.outcome, result.changed) == (Outcome.CHANGED, {1: RefusalReason.CHANGED})
+
+
+async def test_errors_come_out_as_themselves(
+    serve: Serve, grant: MakeGrant, tmp_path: Path, authority: Authority
+) -> None:
+    entry = entry_of(tmp_path, "a.jpg", 5)
+    async with serve(stored, authority.context("127.0.0.1")) as server, a_process() as process:
+        with pytest.raises(SourceError, match="check that its disk is there"):
+            await process.send(job_of(tmp_path / "gone", grant(server.port), entry), ignore)
+        with pytest.raises(ServiceRefused, match="is not to be trusted"):
+            await process.send(job_of(tmp_path, grant(server.port, scheme="https"), entry), ignore)
+
+
+async def test_it_trusts_whom_it_is_told_to(
+    serve: Serve, grant: MakeGrant, tmp_path: Path, authority: Authority
+) -> None:
+    entry = entry_of(tmp_path, "a.jpg", 5)
+    async with serve(stored, authority.context("127.0.0.1")) as server, a_process(ca_file=authority.ca_file) as process:
+        result = await process.send(job_of(tmp_path, grant(server.port, scheme="https"), entry), ignore)
+    assert result.outcome is Outcome.STORED
+
+
+@pytest.mark.parametrize("where", ["sending", "answer"])
+async def test_cancelled_at_any_wait_is_over_at_once_and_tells_exactly_what_was_sent(
+    serve: Serve, grant: MakeGrant, tmp_path: Path, where: str
+) -> None:
+    """From the count follows whether the shard can have arrived."""
+    reached = asyncio.Event()
+
+    async def store(connection: Connection) -> None:
+        await (connection.request() if where == "answer" else connection.head())
+        reached.set()
+        await (asyncio.Event().wait() if where == "sending" else connection.reader.read())
+
+    async with serve(store) as server, a_process(stall_seconds=60) as process:
+        job = job_of(tmp_path, grant(server.port), entry_of(tmp_path, "a.jpg", 200 * MIB if where == "sending" else 5))
+        told = await cancelled(process, job, reached.is_set)
+        assert process.load == 0
+        if where == "answer":
+            await server.closed.wait()
+        assert not process.is_gone
+    assert (sum(told) == job.tar_bytes) == (where == "answer")
+
+
+async def test_a_process_that_dies_leaves_a_doubt_and_takes_no_more(
+    serve: Serve, grant: MakeGrant, tmp_path: Path
+) -> None:
+    reached = asyncio.Event()
+
+    async def store(connection: Connection) -> None:
+        await connection.head()
+        reached.set()
+        await connection.reader.read()
+
+    told: list[int] = []
+    async with serve(store) as server, a_process() as process:
+        job = job_of(tmp_path, grant(server.port), entry_of(tmp_path, "a.jpg", 5))
+        results: list[ShardResult] = []
+
+        async def send() -> None:
+            results.append(await process.send(job, told.append))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(send)
+            await reached.wait()
+            os.kill(pid_of(process), signal.SIGKILL)
+        with pytest.raises(WorkerGone):
+            await process.send(job, ignore)
+    assert (results[0].outcome, results[0].may_have_arrived) == (Outcome.BROKEN, True)
+    assert "ended (-9)" in results[0].detail
+    assert sum(told) == job.tar_bytes
+
+
+async def test_one_that_hangs_is_ended_and_all_it_had_counts_as_sent(
+    serve: Serve, grant: MakeGrant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "END_SECONDS", 0.05)
+    async with serve(stored) as server, a_process() as process:
+        os.kill(pid_of(process), signal.SIGSTOP)
+        job = job_of(tmp_path, grant(server.port), entry_of(tmp_path, "a.jpg", 5))
+        told = await cancelled(process, job, lambda: process.load)
+        await until(lambda: process.is_gone)
+    assert sum(told) == job.tar_bytes
+    assert threads.END_SECONDS > 0.05
+
+
+async def test_a_time_beyond_all_clocks_is_refused_without_harm(serve: Serve, grant: MakeGrant, tmp_path: Path) -> None:
+    entry = Entry(0, b"a.jpg", "a.jpg", 5, -(1 << 70), 1)
+    async with serve(stored) as server, a_process() as process:
+        with pytest.raises(OverflowError):
+            await process.send(job_of(tmp_path, grant(server.port), entry), ignore)
+        good = job_of(tmp_path, grant(server.port), entry_of(tmp_path, "b.jpg", 5))
+        assert (await process.send(good, ignore)).outcome is Outcome.STORED
+
+
+async def test_an_interpreter_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    process = SendingProcess(SetUp({}, 5.0, None, 1024, 5.0))
+    with pytest.raises(WorkerGone):
+        await anyio.to_thread.run_sync(process.start)
+    await anyio.to_thread.run_sync(process.close)
+
+
+# what others see of it
+
+
+async def test_it_is_given_no_key_and_shows_no_url(
+    serve: Serve, grant: MakeGrant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROBOFLOW_API_KEY", KEY)
+    async with serve(stored) as server, a_process() as process:
+        await process.send(job_of(tmp_path, grant(server.port), entry_of(tmp_path, "a.jpg", 5)), ignore)
+        about = Path(f"/proc/{pid_of(process)}")
+        shown = await anyio.to_thread.run_sync(lambda: [(about / name).read_bytes() for name in ("cmdline", "environ")])
+    assert b"PATH=" in shown[1]
+    assert not any(secret in text for text in shown for secret in (KEY.encode(), edge.SIGNATURE.encode()))
+
+
+COORDINATOR = """
+import asyncio, os, sys
+from rfbulk.core.model import Entry, Grant, ShardJob
+from rfbulk.core.secrets import SignedUrl
+from rfbulk.senders.frames import SetUp
+from rfbulk.senders.processes import SendingProcess
+
+async def main():
+    folder, url = sys.argv[1:]
+    status = os.stat(folder + "/a.jpg")
+    entry = Entry(0, b"a.jpg", "a.jpg", status.st_size, status.st_mtime_ns, status.st_ino)
+    grant = Grant(SignedUrl(url), {}, None, None, False)
+    job = ShardJob(1, (folder.encode(),), (entry,), b"", status.st_size + 1536, grant)
+    process = SendingProcess(SetUp({}, 5.0, None, 1 << 19, 60.0))
+    process.start()
+    print(process._child.pid, flush=True)
+    await process.send(job, lambda count: None)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.slow
+async def test_when_its_coordinator_is_killed_its_connection_ends_too(
+    serve: Serve, grant: MakeGrant, tmp_path: Path
+) -> None:
+    """Else the rest of a shard could arrive beside what the resumed upload sends."""
+    reached = asyncio.Event()
+
+    async def store(connection: Connection) -> None:
+        await connection.head()
+        reached.set()
+        await connection.reader.read()
+
+    size = 512 * 100
+    entry_of(tmp_path, "a.jpg", size)
+    async with serve(store) as server:
+        url: Grant = grant(server.port)
+        command = [sys.executable, "-c", COORDINATOR, str(tmp_path), SignedUrl.reveal(url.url)]
+        coordinator = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+        assert coordinator.stdout is not None
+        pid = int(await coordinator.stdout.readline())
+        await reached.wait()
+        coordinator.kill()
+        await coordinator.wait()
+        await server.closed.wait()
+    await until(lambda: not Path(f"/proc/{pid}/status").exists() or "Z (zombie)" in status_of(pid))
+
+
+def status_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return "Z (zombie)"
+
+
+def pid_of(process: SendingProcess) -> int:
+    assert process._child is not None
+    return process._child.pid
