@@ -96,6 +96,7 @@ class ExportCheckpoint:
             set_fact(db, "run", str(run))
             return run
 
+        self._known = frozenset()
         self._run = await self._writer.run(work)
         return self._run
 
@@ -111,12 +112,12 @@ class ExportCheckpoint:
         return await self._writer.run(lambda db: db.execute(sql, (path,)).fetchone() is not None)
 
     async def begin_parts(self, parts: Sequence[Part], *, overwrite: bool) -> int:
-        """Have what failed in these parts tried again, with `overwrite` everything.
+        """Have what failed in these parts tried again, with `overwrite` everything. Before their first page is taken.
 
         Returns how many remote files of them are known.
         """
         counts = await self._writer.run(lambda db: _begin_parts(db, _numbers(parts), overwrite=overwrite))
-        self._known = frozenset(counts)
+        self._known |= frozenset(counts)
         return sum(counts.values())
 
     # listings

@@ -23,11 +23,26 @@ class PathBook:
         self._folders: dict[str, str] = {}
 
     def take_all(self, db: sqlite3.Connection, wanted: Sequence[str]) -> list[str]:
-        """Take these paths, or the nearest that are free, and return them."""
-        folders = {path.rpartition("/")[0] for path in wanted}
-        if all(self._folder(db, folder) == folder for folder in folders) and _take_at_once(db, wanted):
+        """Take these paths in their order, or the nearest that are free, and return them."""
+        if self._take_at_once(db, wanted):
             return list(wanted)
         return [self.take(db, path) for path in wanted]
+
+    def _take_at_once(self, db: sqlite3.Connection, wanted: Sequence[str]) -> bool:
+        """The usual case, in one call: nothing is taken yet. False, and nothing changed, if something is."""
+        folders = dict(self._folders)
+        db.execute("SAVEPOINT taking")
+        try:
+            is_free = all(self._folder(db, folder) == folder for folder in {path.rpartition("/")[0] for path in wanted})
+            if is_free:
+                db.executemany(_INSERT, [(clash_key(path), 0) for path in wanted])
+        except sqlite3.IntegrityError:
+            is_free = False
+        if not is_free:
+            db.execute("ROLLBACK TO taking")
+            self._folders = folders
+        db.execute("RELEASE taking")
+        return is_free
 
     def take(self, db: sqlite3.Connection, wanted: str) -> str:
         """Take one path, or the nearest that is free, and return it."""
@@ -66,19 +81,6 @@ def _joined(folder: str, name: str) -> str:
 
 
 _INSERT: Final = "INSERT INTO taken (key, is_folder) VALUES (?, ?)"
-
-
-def _take_at_once(db: sqlite3.Connection, wanted: Sequence[str]) -> bool:
-    """The usual case, in one call: nothing is taken yet. False, and nothing changed, if something is."""
-    db.execute("SAVEPOINT taking")
-    try:
-        db.executemany(_INSERT, [(clash_key(path), 0) for path in wanted])
-    except sqlite3.IntegrityError:
-        db.execute("ROLLBACK TO taking")
-        return False
-    finally:
-        db.execute("RELEASE taking")
-    return True
 
 
 def _insert(db: sqlite3.Connection, path: str, *, is_folder: bool) -> bool:
