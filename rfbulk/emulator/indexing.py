@@ -10,6 +10,7 @@ import anyio
 from rfbulk.emulator.events import FileStored, ObjectStored, ShardIndexed, ShardScanned
 from rfbulk.emulator.state import pack_members, unpack_members
 from rfbulk.emulator.tarscan import Scan
+from rfbulk.emulator.underway import Underway
 from rfbulk.emulator.webhooks.config import read_config
 from rfbulk.emulator.webhooks.shapes import IngestEnd, ingest_bodies
 
@@ -31,8 +32,7 @@ class Indexer:
     service: Service
     notifier: Notifier
     tasks: TaskGroup
-    _running: int = 0
-    _idle: anyio.Event = field(default_factory=anyio.Event)
+    _underway: Underway = field(default_factory=Underway)
     _scans: anyio.Semaphore = field(default_factory=lambda: anyio.Semaphore(_SCANS_AT_ONCE))
 
     def resume(self) -> None:
@@ -42,26 +42,20 @@ class Indexer:
 
     def submit(self, stored: ObjectStored, scan: Scan | None) -> None:
         """Index an object later; `scan` says what it holds if the store cannot."""
-        self._running += 1
+        self._underway.begin()
         self.tasks.start_soon(self._run, stored, scan)
 
     async def settled(self) -> None:
         """Wait until everything submitted has been indexed."""
-        while self._running:
-            await self._idle.wait()
+        await self._underway.settled()
 
     async def _run(self, stored: ObjectStored, scan: Scan | None) -> None:
-        try:
+        with self._underway.ending():
             shard = self.service.state.uploads[stored.object_name]
             if shard.file_name is None:
                 await self._index_shard(stored, shard, scan)
             else:
                 await self._index_video(stored, shard, shard.file_name)
-        finally:
-            self._running -= 1
-            if not self._running:
-                self._idle.set()
-                self._idle = anyio.Event()
 
     async def _index_shard(self, stored: ObjectStored, shard: Shard, scan: Scan | None) -> None:
         if scan is None:

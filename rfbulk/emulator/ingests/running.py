@@ -11,6 +11,7 @@ from anyio import to_thread
 from rfbulk.emulator.adding import NewFile, add_files
 from rfbulk.emulator.images import sample_image
 from rfbulk.emulator.ingests.events import IngestEnded
+from rfbulk.emulator.underway import Underway
 from rfbulk.emulator.webhooks.shapes import IngestEnd, ingest_bodies
 
 if TYPE_CHECKING:
@@ -30,8 +31,7 @@ class Ingester:
     service: Service
     notifier: Notifier
     tasks: TaskGroup
-    _running: int = 0
-    _idle: anyio.Event = field(default_factory=anyio.Event)
+    _underway: Underway = field(default_factory=Underway)
 
     def resume(self) -> None:
         """Begin what an earlier process left."""
@@ -40,34 +40,33 @@ class Ingester:
 
     def submit(self, accepted: IngestAccepted) -> None:
         """End an ingest later."""
-        self._running += 1
+        self._underway.begin()
         self.tasks.start_soon(self._run, accepted)
 
     async def settled(self) -> None:
         """Wait until every accepted ingest has ended."""
-        while self._running:
-            await self._idle.wait()
+        await self._underway.settled()
 
     async def _run(self, accepted: IngestAccepted) -> None:
-        try:
+        with self._underway.ending():
             await anyio.sleep(self.service.options.index_delay_seconds)
             if accepted.batch_id in self.service.state.batches:
                 await self._end(accepted)
-        finally:
-            self._running -= 1
-            if not self._running:
-                self._idle.set()
-                self._idle = anyio.Event()
 
     async def _end(self, accepted: IngestAccepted) -> None:
         samples: list[NewFile] = []
         if accepted.query is not None:
             samples = await to_thread.run_sync(_samples, accepted.shards[0].shard_id)
-            await add_files(self.service, accepted.batch_id, samples, None)
+            if not self._has_files_of(accepted):  # from a process that ended before it could say so
+                await add_files(self.service, accepted.batch_id, samples, None)
         now = self.service.clock.now()
         await self.service.record(IngestEnded(accepted.batch_id, accepted.ingest_id, now, len(samples)))
         for shard in accepted.shards if accepted.notifications_url is not None else ():
             await self._tell(accepted, shard, [each.name for each in samples])
+
+    def _has_files_of(self, accepted: IngestAccepted) -> bool:
+        files = self.service.state.batches[accepted.batch_id].files
+        return any(each.shard_id == accepted.shards[0].shard_id for each in files)
 
     async def _tell(self, accepted: IngestAccepted, shard: IngestShard, samples: list[str]) -> None:
         names = samples or [name for name, _ in shard.references]

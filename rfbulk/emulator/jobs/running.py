@@ -9,6 +9,7 @@ import anyio
 
 from rfbulk.emulator.jobs.events import JobEnded, JobLogged
 from rfbulk.emulator.jobs.stages import StageFailedError, StageRun
+from rfbulk.emulator.underway import Underway
 from rfbulk.emulator.webhooks.shapes import job_body
 
 if TYPE_CHECKING:
@@ -27,8 +28,7 @@ class Runner:
     notifier: Notifier
     tasks: TaskGroup
     _scopes: dict[str, anyio.CancelScope] = field(default_factory=dict)
-    _running: int = 0
-    _idle: anyio.Event = field(default_factory=anyio.Event)
+    _underway: Underway = field(default_factory=Underway)
 
     def resume(self) -> None:
         """Go on with what an earlier process left."""
@@ -38,7 +38,7 @@ class Runner:
 
     def start(self, job: Job) -> None:
         """Run a job that has just been taken or restarted."""
-        self._running += 1
+        self._underway.begin()
         scope = self._scopes[job.job_id] = anyio.CancelScope()
         self.tasks.start_soon(self._run, job, scope)
 
@@ -50,21 +50,15 @@ class Runner:
 
     async def settled(self) -> None:
         """Wait until no job is running; for ever, if one was told to stall."""
-        while self._running:
-            await self._idle.wait()
+        await self._underway.settled()
 
     async def _run(self, job: Job, scope: anyio.CancelScope) -> None:
-        try:
+        with self._underway.ending():
             with scope:
                 outcome, message = await self._result(job)
                 await self._end(job, outcome, message)
-        finally:
             if self._scopes.get(job.job_id) is scope:
                 del self._scopes[job.job_id]
-            self._running -= 1
-            if not self._running:
-                self._idle.set()
-                self._idle = anyio.Event()
 
     async def _result(self, job: Job) -> tuple[str, str]:
         limit = job.parameter("processingTimeoutSeconds")

@@ -13,6 +13,7 @@ import anyio
 import orjson
 from yarl import URL
 
+from rfbulk.emulator.underway import Underway
 from rfbulk.emulator.webhooks.events import NoticeDue, NoticeSettled
 from rfbulk.emulator.webhooks.shapes import contrary
 
@@ -57,8 +58,7 @@ class Notifier:
     deliveries: list[Delivery] = field(default_factory=list)
     _lines: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(_SENT_AT_ONCE))
     _held: NoticeDue | None = None
-    _running: int = 0
-    _idle: anyio.Event = field(default_factory=anyio.Event)
+    _underway: Underway = field(default_factory=Underway)
 
     @property
     def _options(self) -> WebhookOptions:
@@ -77,11 +77,10 @@ class Notifier:
 
     async def settled(self) -> None:
         """Wait until every notification has been taken or given up."""
-        while self._running:
-            await self._idle.wait()
+        await self._underway.settled()
 
     def _begin(self, due: NoticeDue) -> None:
-        self._running += 1
+        self._underway.begin()
         if not self._options.reorder:
             self.tasks.start_soon(self._carry, (due,))
         elif self._held is None:
@@ -99,13 +98,8 @@ class Notifier:
 
     async def _carry(self, notices: Sequence[NoticeDue]) -> None:
         for due in notices:
-            try:
+            with self._underway.ending():
                 await self.service.record(NoticeSettled(due.event_id, await self._deliver(due)))
-            finally:
-                self._running -= 1
-                if not self._running:
-                    self._idle.set()
-                    self._idle = anyio.Event()
 
     async def _deliver(self, due: NoticeDue) -> bool:
         problem = self._refusal(due.url)
