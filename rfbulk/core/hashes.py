@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -117,7 +116,7 @@ def _decoded(text: str | None, length: int) -> bytes | None:
     if not text:
         return None
     try:
-        value = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
+        value = binascii.a2b_base64(text, strict_mode=True)
+    except ValueError:
         return None
     return value if len(value) == length else None

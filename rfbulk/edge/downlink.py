@@ -8,7 +8,6 @@ none to a worse place, believes no answer further than its framing goes, and let
 from __future__ import annotations
 
 import contextlib
-import re
 import ssl
 from collections.abc import Iterator
 from http import HTTPStatus
@@ -41,8 +40,7 @@ MAX_REDIRECTS: Final = 3
 _MESSAGE_CHARACTERS: Final = 400
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-_FRONT: Final = re.compile(r"https?://[^/?#@]+")
-_VISIBLE: Final = re.compile(r"[!-~]+")
+_BEHIND_SCHEME: Final = len("https://")
 _COMMON: Final = f"Accept-Encoding: identity\r\nUser-Agent: rfbulk/{__version__}\r\n"
 
 
@@ -154,29 +152,30 @@ class Tap:
         raise failure  # outside of `except`: not even the context holds a foreign error
 
     def _place_of(self, text: str) -> Place:
-        match = _FRONT.match(text)
-        front = match[0] if match else ""
-        place = self._places.get(front)
+        place = self._places.get(text[: text.find("/", _BEHIND_SCHEME)])
         if place is None:
-            place = self._places[front] = self._new_place(text, front)
-        elif not _VISIBLE.fullmatch(text):
+            return self._new_place(text)
+        if not text.isascii() or not text.isprintable() or " " in text:
             raise GetRefused("the URL holds characters that no URL has")
         return place
 
-    def _new_place(self, text: str, front: str) -> Place:
+    def _new_place(self, text: str) -> Place:
         reason = ""
         try:
-            check_url(text, allow_http=self._allow_http)
+            parts = check_url(text, allow_http=self._allow_http)
+            front = f"{parts.scheme}://{parts.netloc}"
             url = URL(front, encoded=True)
         except UrlFault as fault:
             reason = str(fault)
         except ValueError:
             reason = "the URL cannot be parsed"
-        if reason:
-            raise GetRefused(reason)
+        if reason or not text.startswith(front):
+            raise GetRefused(reason or "the URL is spelled oddly")
         origin = self._connections.origin_of(url)
         fields = {"Host": host_header(url)} | (authorization(origin.proxy) if origin.is_forwarded else {})
-        return Place(front, url, origin, "".join(f"{name}: {value}\r\n" for name, value in fields.items()) + _COMMON)
+        lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+        place = self._places[front] = Place(front, url, origin, lines + _COMMON)
+        return place
 
     def _asked(self, place: Place, request: bytes) -> Head:
         try:

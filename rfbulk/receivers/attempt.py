@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from rfbulk.core.fetching import FetchOutcome, FetchResult
+from rfbulk.core.fetching import Check, FetchOutcome, FetchResult
 from rfbulk.core.getting import is_page, judge_get
 from rfbulk.core.retry import parse_http_date, parse_retry_after
 from rfbulk.receivers.intake import Digest, Intake
 
 if TYPE_CHECKING:
     from rfbulk.core.failpoints import Failpoint
-    from rfbulk.core.fetching import FetchJob
+    from rfbulk.core.fetching import FetchJob, Fingerprint
     from rfbulk.core.unpacking import UnpackLimits
     from rfbulk.edge.downlink import Answer, Tap
     from rfbulk.edge.landing import Site
@@ -76,7 +76,14 @@ class Attempt:
         self._intake = Intake(answer, means.tap, means.rate, means.call.on_bytes, digest)
         return self._intake
 
-    def result(self, outcome: FetchOutcome, detail: str = "") -> FetchResult:
+    def result(
+        self,
+        outcome: FetchOutcome,
+        detail: str = "",
+        *,
+        check: Check = Check.NONE,
+        fingerprint: Fingerprint | None = None,
+    ) -> FetchResult:
         """Return what the attempt came to, with what it received."""
         if self._intake is None:
             return FetchResult(outcome, detail=detail)
@@ -87,6 +94,8 @@ class Attempt:
             resumed_from=self.held,
             size=digest.size,
             crc32c=digest.crc32c,
+            check=check,
+            fingerprint=fingerprint,
             detail=detail,
         )
 

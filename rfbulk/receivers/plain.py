@@ -13,7 +13,6 @@ import os
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
-from msgspec.structs import replace
 
 from rfbulk.core.failpoints import Failpoint
 from rfbulk.core.fetching import FetchOutcome, FetchResult
@@ -73,8 +72,7 @@ def _receive(attempt: Attempt, answer: Answer, begun: _Begun | None) -> FetchRes
         if whole.check is not None:
             attempt.means.reach(Failpoint.FETCH_STAGED)
             fingerprint = file.place()
-            result = attempt.result(FetchOutcome.FETCHED, whole.detail)
-            return replace(result, check=whole.check, fingerprint=fingerprint)
+            return attempt.result(FetchOutcome.FETCHED, whole.detail, check=whole.check, fingerprint=fingerprint)
     except BaseException:
         file.remove_unless_it_pays()
         raise

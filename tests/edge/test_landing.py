@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 from collections.abc import Iterator
@@ -85,7 +86,7 @@ def test_where_there_are_no_links_files_are_moved_and_nothing_is_replaced(
     def link(*_: object, **__: object) -> None:
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(landing.os, "link", link)
+    monkeypatch.setattr(os, "link", link)
     size, crc = stage(site)
     site.place("1", "d/a", size=size, crc=crc, overwrite=False)
     size, crc = stage(site, data=b"y")
@@ -182,7 +183,7 @@ def test_a_disk_that_takes_less_than_it_is_given_is_given_the_rest(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     real = os.write
-    monkeypatch.setattr(landing.os, "write", lambda descriptor, data: real(descriptor, bytes(data)[:3]))
+    monkeypatch.setattr(os, "write", lambda descriptor, data: real(descriptor, bytes(data)[:3]))
     descriptor = os.open(tmp_path / "a", os.O_WRONLY | os.O_CREAT)
     write_all(descriptor, b"abcdefgh")
     os.close(descriptor)
@@ -198,7 +199,7 @@ def test_a_file_system_is_synced_or_says_why_not(tmp_path: Path) -> None:
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
 def test_a_sync_that_fails_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
     def fail(_descriptor: int) -> int:
-        landing.ctypes.set_errno(code)
+        ctypes.set_errno(code)
         return -1
 
     monkeypatch.setattr(landing, "_syncfs", lambda: fail)
@@ -209,6 +210,6 @@ def test_a_sync_that_fails_is_an_error(tmp_path: Path, monkeypatch: pytest.Monke
 def test_where_one_file_system_cannot_be_synced_all_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[bool] = []
     monkeypatch.setattr(landing, "_syncfs", lambda: None)
-    monkeypatch.setattr(landing.os, "sync", lambda: called.append(True))
+    monkeypatch.setattr(os, "sync", lambda: called.append(True))
     sync_file_system(os.fsencode(tmp_path))
     assert called == [True]
