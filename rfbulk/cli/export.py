@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,8 +27,10 @@ FILE = click.Path(path_type=Path)
 
 
 @click.command(context_settings=CONTEXT)
-@click.argument("batch")
+@click.argument("batch", required=False)
 @click.argument("folder", metavar="DIR", required=False)
+@click.option("--job", "-j", metavar="J", help="The results of a job, instead of a BATCH: its export stage's.")
+@click.option("--stage", metavar="S", help="With --job: those of another stage.")
 @click.option("--target-dir", metavar="DIR", hidden=True)
 @click.option(
     "--part",
@@ -51,25 +54,46 @@ FILE = click.Path(path_type=Path)
 @click.option("--grace", type=DURATION, default="5s", hidden=True)
 @global_options
 @click.pass_context
-def export(context: click.Context, /, batch: str, folder: str | None, target_dir: str | None, **values: Any) -> int:
+def export(context: click.Context, /, batch: str | None, folder: str | None, **values: Any) -> int:
     """Bring the files of a batch home into a folder, each whole and once.
 
     Say the same again to resume: what is here is not fetched again; what was deleted or changed here is restored.
 
     \b
     rfbulk export results ./results
+    rfbulk export --job job-1 ./results
     rfbulk export results ./results --part crops --no-unpack
     rfbulk export results ./results --merge all.jsonl
     rfbulk export results ./results --limit-rate 20MiB --report results.jsonl
     """
-    target = folder or target_dir
-    if target is None:
-        raise click.UsageError("no folder was named: rfbulk export BATCH DIR", context)
     try:
+        what, target = _what_and_where(batch, folder, values)
         options = _export_options(values)
     except UsageError as error:
         raise click.UsageError(str(error), context) from None
-    return run(globals_of(context), partial(_export, batch=batch, target=target, export_options=options))
+    return run(globals_of(context), partial(_export_all, what=what, target=target, export_options=options))
+
+
+@dataclass(frozen=True, slots=True)
+class What:
+    """What is exported: a batch, or the results of a job."""
+
+    batch: str | None
+    job: str | None
+    stage: str | None
+
+
+def _what_and_where(batch: str | None, folder: str | None, values: dict[str, Any]) -> tuple[What, Path]:
+    """With --job, the only argument is the folder."""
+    job, target_dir = values["job"], values["target_dir"]
+    named = [each for each in (batch, folder, target_dir) if each is not None]
+    if job is None and values["stage"] is not None:
+        raise UsageError("export", cause="--stage goes with --job")
+    if len(named) > (1 if job is not None else 2):
+        raise UsageError("export", cause="name a BATCH or a --job, not both, and one folder")
+    if len(named) < (1 if job is not None else 2):
+        raise UsageError("export", cause="no folder was named: rfbulk export BATCH DIR")
+    return What(None if job is not None else named[0], job, values["stage"]), Path(named[-1])
 
 
 def _export_options(values: dict[str, Any]) -> ExportOptions:
@@ -90,7 +114,22 @@ def _export_options(values: dict[str, Any]) -> ExportOptions:
     )
 
 
-async def _export(session: Session, *, batch: str, target: str, export_options: ExportOptions) -> int:
+async def _export_all(session: Session, *, what: What, target: Path, export_options: ExportOptions) -> int:
+    """A stage may make several batches: each then comes into a folder of its own."""
+    batches: tuple[str, ...] = () if what.batch is None else (what.batch,)
+    if what.job is not None:
+        async with session.client() as client:
+            batches = await client.output_batches(what.job, stage=what.stage)
+    codes: list[int] = []
+    for batch in batches:
+        into = target if len(batches) == 1 else target / batch
+        codes.append(await _export(session, batch=batch, target=into, export_options=export_options))
+        if session.interrupted_by is not None:
+            break
+    return max(codes, default=ExitCode.DONE)
+
+
+async def _export(session: Session, *, batch: str, target: Path, export_options: ExportOptions) -> int:
     with ExitStack() as printers:
         show = printers.enter_context(progress_printer(session.options))
 
