@@ -72,6 +72,7 @@ async def embedded(options: Globals) -> AsyncIterator[Emulator]:
 @click.option("--fail-tasks", type=click.IntRange(0), default=0, show_default=True, help="So many tasks of a job fail.")
 @click.option("--task-files", type=click.IntRange(1, 10_000), default=256, show_default=True, help="Images to a task.")
 @click.option("--repeated-start", type=click.Choice(["accepted", "conflict"]), default="accepted", show_default=True)
+@click.option("--status-words", type=click.Choice(["plain", "long"]), default="plain", show_default=True)
 @click.option("--out-of-credits", is_flag=True, help="Answer the start of a job with 429.")
 @click.option("--webhook-authorization", type=click.Choice(["bearer", "bare", "none"]), default="bearer")
 @click.option("--webhook-attempts", type=click.IntRange(1, 1000), default=6, show_default=True, help="At most so many.")
@@ -145,6 +146,7 @@ def _job_options(values: dict[str, Any]) -> JobOptions:
         task_files=values["task_files"],
         repeated_start=values["repeated_start"],
         out_of_credits=values["out_of_credits"],
+        status_words=values["status_words"],
     )
 
 

@@ -19,7 +19,6 @@ from rfbulk.emulator.shelf import PIECE_BYTES, Place
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
     from multidict import CIMultiDict
 
@@ -29,6 +28,8 @@ if TYPE_CHECKING:
 
 _SURPLUS = b"and more than there is"
 _ENDS_EARLY = frozenset({"reset", "stall", "truncate", "shorter"})
+# These are over when the body begins.
+_IN_THE_HEAD = frozenset({"changed", "ignore-range", "wrong-range", "wrong-hash"})
 _SLOW_STEPS_A_SECOND = 20
 
 
@@ -46,6 +47,11 @@ class Body:
     def action(self) -> str | None:
         """What goes wrong with the body."""
         return None if self.fault is None else self.fault.action
+
+    @property
+    def is_untroubled(self) -> bool:
+        """Whether all of its bytes go out as they are."""
+        return self.fault is None or self.action in _IN_THE_HEAD
 
     @property
     def kept_bytes(self) -> int:
@@ -71,29 +77,22 @@ class _EndsWithConnection(web.StreamResponse):
 async def send(service: Service, request: web.Request, body: Body) -> web.StreamResponse:
     """Send a body as the service's options and the body's fault have it."""
     length = "chunked" if body.action == "no-length" else service.options.downloads.length
+    is_simple = body.is_untroubled and length == "stated"
     if request.method == "HEAD":
         if length == "stated":
             body.headers["Content-Length"] = str(body.stated_bytes)
         return web.Response(status=body.status, headers=body.headers)
-    is_plain = body.fault is None or body.fault.operation != "download" or body.action in _HEADERS_ONLY
-    if is_plain and length == "stated" and body.span.size <= PIECE_BYTES:
+    if is_simple and body.span.size <= PIECE_BYTES:
         content = b"".join([piece async for piece in _pieces(service, body)])
         service.traffic.sent_bytes += len(content)
         return web.Response(status=body.status, headers=body.headers, body=content)
     response = _response(body, length)
     await response.prepare(request)
-    path = service.shelf.path(body.place.key) if is_plain and length == "stated" else None
-    if path is None or service.shelf.version(body.place) or not await _send_file(request, path, body):
+    if not (is_simple and await _send_file(service, request, body)):
         async for piece in _pieces(service, body):
             service.traffic.sent_bytes += len(piece)
             await response.write(piece)
-    else:
-        service.traffic.sent_bytes += body.span.size
     return await _end(request, response, body, length)
-
-
-# These are told apart by what precedes the body.
-_HEADERS_ONLY = frozenset({"changed", "ignore-range", "wrong-range", "wrong-hash"})
 
 
 def _response(body: Body, length: str) -> web.StreamResponse:
@@ -124,17 +123,22 @@ async def _end(request: web.Request, response: web.StreamResponse, body: Body, l
     return response
 
 
-async def _send_file(request: web.Request, path: Path, body: Body) -> bool:
-    if request.transport is None:
-        return True
+async def _send_file(service: Service, request: web.Request, body: Body) -> bool:
+    """Send a body straight from its file; return False, with nothing sent, where that cannot be done."""
+    path = service.shelf.path(body.place.key)
+    if path is None or service.shelf.version(body.place) or request.transport is None:
+        return False
     file = await to_thread.run_sync(lambda: path.open("rb", buffering=0))
     try:
-        place = body.place.offset + body.span.start
-        await asyncio.get_running_loop().sendfile(request.transport, file, place, body.span.size, fallback=False)
+        place, size = body.place.offset + body.span.start, body.span.size
+        sent = await asyncio.get_running_loop().sendfile(request.transport, file, place, size, fallback=False)
     except (NotImplementedError, RuntimeError):  # uvloop has none, TLS permits none
         return False
     finally:
         file.close()
+    service.traffic.sent_bytes += sent
+    if sent < size:  # somebody has cut the file short: the client must not wait for the rest
+        request.transport.close()
     return True
 
 

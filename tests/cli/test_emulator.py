@@ -44,6 +44,7 @@ def test_downloads_go_as_told(arguments: list[str], expected: DownloadOptions) -
         (["--task-files", "7"], JobOptions(task_files=7)),
         (["--repeated-start", "conflict"], JobOptions(repeated_start="conflict")),
         (["--out-of-credits"], JobOptions(out_of_credits=True)),
+        (["--status-words", "long"], JobOptions(status_words="long")),
     ],
     ids=str,
 )

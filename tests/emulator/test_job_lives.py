@@ -227,3 +227,30 @@ async def test_every_operation_meets_faults(peer: Peer, operation: str, method: 
     peer.emulator.faults.add(f"{operation}:status=503")
     assert (await call(peer, method, path)).status == 503
     assert peer.emulator.faults.unconsumed() == []
+
+
+async def test_ends_can_be_parts_of_longer_words(open_peer: OpenPeer, make_tar: MakeTar) -> None:
+    async with open_peer(jobs=JobOptions(status_words="long", task_files=4)) as peer:
+        await peer.upload(make_tar(IMAGES))
+        peer.emulator.script_jobs(JobScript(fail_tasks=1, tolerant=True))
+        found = await run(peer, body())
+        assert {stage["statusType"] for stage in found} == {"task-success-v1"}
+        tasks = await tasks_of_first_stage(peer)
+        assert [task["statusType"] for task in tasks] == ["task-error-v1", "task-success-v1"]
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        (JobOptions, {"repeated_start": "x"}),
+        (JobOptions, {"status_words": "x"}),
+        (JobOptions, {"task_files": 0}),
+        (JobScript, {"end": "x"}),
+        (JobScript, {"seconds": -1.0}),
+        (JobScript, {"fail_tasks": -1}),
+    ],
+    ids=str,
+)
+async def test_what_no_job_can_do_is_refused(options: Any, name: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(name))):
+        options(**name)

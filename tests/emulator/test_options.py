@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rfbulk.emulator import EmulatorOptions
+from rfbulk.emulator import DownloadOptions, EmulatorOptions
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,13 @@ def test_an_option_outside_its_range_is_refused_by_name(options: dict[str, Any])
 def test_the_defaults_are_accepted() -> None:
     options = EmulatorOptions()
     assert (options.workspace, options.api_key, options.if_generation_match) == ("emulator", "emulator", True)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"seconds": 0}, {"dialect": "azure"}, {"hashes": "sha1"}, {"etag": "strong"}, {"length": "wrong"}],
+    ids=str,
+)
+def test_an_option_of_downloads_outside_its_range_is_refused_by_name(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(options))):
+        DownloadOptions(**options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
@@ -249,6 +249,25 @@ def test_a_configuration_at_the_end_does_not_count() -> None:
     members = [member(f"{number}.png") for number in range(500)] + [member("notification_config.json", b"{}")]
     result = scan(write_tar(members))
     assert (result.failure, len(result.members), result.failed) == (None, 500, ())
+
+
+@pytest.mark.parametrize("hashing", [True, False])
+@pytest.mark.parametrize("content", [b"{}", b"x" * 511, b"x" * 512, b"x" * 5000])
+def test_a_configuration_at_the_end_is_read(content: bytes, hashing: bool) -> None:
+    archive = write_tar([member("a.png"), member("notification_config.json", content)])
+    assert scan(archive, hashing=hashing).config == content
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        [member("a.png")],
+        [member("a.png"), member("notification_config.json", b"")],
+        [member("notification_config.json", b"{}"), member("a.png")],
+    ],
+)
+def test_where_none_is_at_the_end_there_is_no_configuration(members: list[Any]) -> None:
+    assert scan(write_tar(members)).config is None
 
 
 def test_a_configuration_before_the_end_is_a_failed_file() -> None:

@@ -62,7 +62,8 @@ class JobsApi:
 
     async def stages(self, request: web.Request) -> web.Response:
         """List the stages of a job's last run, as far as they have begun."""
-        return json_answer({"stages": [stage_row(stage) for stage in self._job(request).stages]})
+        words = self.service.options.jobs.status_words
+        return json_answer({"stages": [stage_row(stage, words) for stage in self._job(request).stages]})
 
     async def tasks(self, request: web.Request) -> web.Response:
         """List a stage's tasks."""
@@ -71,7 +72,9 @@ class JobsApi:
         if stage is None:
             raise ApiError(404, f"job {job.job_id} has no stage {request.match_info['stage_id']}")
         page = read_page(self.service, request, f"tasks/{stage.stage_id}")
-        rows = [task_row(stage, page.start + at, task) for at, task in enumerate(stage.tasks[page.start : page.end])]
+        words = self.service.options.jobs.status_words
+        tasks = enumerate(stage.tasks[page.start : page.end], page.start)
+        rows = [task_row(stage, number, task, words) for number, task in tasks]
         return page.answer("tasks", rows, len(stage.tasks))
 
     async def logs(self, request: web.Request) -> web.Response:

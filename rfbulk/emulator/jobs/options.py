@@ -10,6 +10,7 @@ import msgspec
 from rfbulk.emulator.checks import check_choice, check_range
 
 RepeatedStart = Literal["accepted", "conflict"]
+StatusWords = Literal["plain", "long"]
 End = Literal["as-it-went", "fail", "stall"]
 
 
@@ -50,12 +51,14 @@ class JobOptions:
     | task_files | how many images a task reads; a video has a task of its own |
     | repeated_start | the same job under the same id: accepted without effect, or a conflict |
     | out_of_credits | starting and restarting a job is answered with 429 |
+    | status_words | what has ended is `success` or `error`; or these words are parts of longer ones |
     """
 
     script: JobScript = field(default_factory=JobScript)
     task_files: int = 256
     repeated_start: RepeatedStart = "accepted"
     out_of_credits: bool = False
+    status_words: StatusWords = "plain"
 
     def __post_init__(self) -> None:
         """Refuse what cannot work.
@@ -64,4 +67,5 @@ class JobOptions:
             ValueError: an option is outside its range; the text names it.
         """
         check_choice(self, "repeated_start", get_args(RepeatedStart))
+        check_choice(self, "status_words", get_args(StatusWords))
         check_range(self, "task_files", 1, 10_000)

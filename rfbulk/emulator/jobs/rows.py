@@ -8,10 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rfbulk.emulator.answers import timestamp
-from rfbulk.emulator.jobs.state import ERROR
+from rfbulk.emulator.jobs.state import ERROR, GOING
 
 if TYPE_CHECKING:
     from rfbulk.emulator.jobs.events import JobLogged
+    from rfbulk.emulator.jobs.options import StatusWords
     from rfbulk.emulator.jobs.state import Job, Stage, Task
 
 
@@ -32,7 +33,7 @@ def job_row(job: Job) -> dict[str, object]:
     }
 
 
-def stage_row(stage: Stage) -> dict[str, object]:
+def stage_row(stage: Stage, words: StatusWords) -> dict[str, object]:
     """Show a stage."""
     return {
         "processingStageId": stage.stage_id,
@@ -41,18 +42,18 @@ def stage_row(stage: Stage) -> dict[str, object]:
         "outputBatches": list(stage.output_batches),
         "startTimestamp": timestamp(stage.started_at),
         "notification": stage.notification,
-        "statusType": stage.status,
+        "statusType": _spell(stage.status, words),
         "lastEventTimestamp": timestamp(stage.event_at),
     }
 
 
-def task_row(stage: Stage, number: int, task: Task) -> dict[str, object]:
+def task_row(stage: Stage, number: int, task: Task, words: StatusWords) -> dict[str, object]:
     """Show a task."""
     failure = {"type": "task-error", "message": task.notification}
     return {
         "taskId": task_id(stage.stage_id, number),
         "notification": failure if task.status == ERROR else task.notification,
-        "statusType": task.status,
+        "statusType": _spell(task.status, words),
         "progress": task.progress,
         "eventTimestamp": timestamp(task.event_at),
     }
@@ -69,6 +70,10 @@ def log_row(log: JobLogged) -> dict[str, object]:
         "logType": log.kind,
         "payload": log.payload,
     }
+
+
+def _spell(status: str, words: StatusWords) -> str:
+    return status if words == "plain" or status == GOING else f"task-{status}-v1"
 
 
 def task_id(stage_id: str, number: int) -> str:
