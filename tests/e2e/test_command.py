@@ -18,7 +18,7 @@ import anyio
 import click
 import pytest
 
-from rfbulk.cli.main import COMMANDS
+from rfbulk.cli.main import COMMANDS, SINGLE
 from rfbulk.cli.main import rfbulk as root
 from rfbulk.emulator import Emulator, EmulatorOptions
 from tests.crash.commands import KEY, RFBULK, SMALL, Commands, Ended, closes, hash_of, hashes_of, read, together, until
@@ -71,7 +71,13 @@ def is_refused(ended: Ended, why: str, code: int = 2) -> bool:
 
 # help
 
-WORDS = [[], *[[group] for group in COMMANDS], *[[group, name] for group in COMMANDS for name in COMMANDS[group]]]
+WORDS = [
+    [],
+    *[[name] for name in SINGLE],
+    *[[group] for group in COMMANDS],
+    *[[group, name] for group in COMMANDS for name in COMMANDS[group]],
+    *[["job", "start", name] for name in ("images", "videos", "trt")],
+]
 
 
 def command_at(words: list[str]) -> click.Command:
@@ -89,8 +95,9 @@ async def test_help_of_every_command_shows_an_example(commands: Commands) -> Non
         ended = await commands.run(*words, "--help")
         assert (ended.code, ended.err) == (0, "")
         assert max(map(len, ended.out.splitlines())) <= 110
-        if isinstance(command_at(words), click.Group) and words:
-            assert all(name in ended.out for name in COMMANDS[words[0]])
+        command = command_at(words)
+        if isinstance(command, click.Group) and words:
+            assert all(name in ended.out for name in command.list_commands(click.Context(command)))
         else:
             example = " ".join(["rfbulk", *words])
             assert re.search(rf"^ +{example}( |$)", ended.out, re.MULTILINE), ended.out
