@@ -91,7 +91,7 @@ class ScalingSender:
                 await anyio.to_thread.run_sync(process.close)
 
     def _consider(self) -> None:
-        if self._is_wanted or self._most < 2:
+        if self._is_wanted or not self._most:
             return
         now, cpu = self._now(), self._inline.cpu_seconds()
         if self._watched is None:
@@ -132,10 +132,11 @@ async def open_scaling_sender(
 ) -> AsyncIterator[ScalingSender]:
     """Yield a sender. `processes` None finds out what helps, 1 stays in this process, more are started at once.
 
-    A rate is kept by this process alone.
+    A rate is kept by this process alone. `auto` leaves a core to this one, which scans, plans and keeps the books.
     """
-    most = min(_cores(), MAX_PROCESSES) if processes is None else processes
-    most = most if rate is None and can_start() else 1
+    most = min(_cores() - 1, MAX_PROCESSES) if processes is None else processes
+    if processes == 1 or rate is not None or not can_start():
+        most = 0
     set_up = SetUp(
         environment=_ways_out(os.environ),
         connect_seconds=ways.connect_seconds,
@@ -147,7 +148,7 @@ async def open_scaling_sender(
         ways, chunk_bytes=chunk_bytes, stall_seconds=stall_seconds, rate=rate, most_at_once=most_at_once
     ) as inline:
         start = partial(_started, set_up)
-        sender = ScalingSender(inline, start, most=most, at_once=processes is not None and most > 1)
+        sender = ScalingSender(inline, start, most=most, at_once=processes is not None and most > 0)
         try:
             yield sender
         finally:

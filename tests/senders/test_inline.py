@@ -6,8 +6,6 @@ import io
 import os
 import resource
 import socket
-import subprocess
-import sys
 import tarfile
 import threading
 import tracemalloc
@@ -469,49 +467,6 @@ async def test_a_thread_that_hangs_is_left_behind_and_sends_nothing_when_it_wake
         await until(lambda: not sending_threads())
     assert told == []
     assert [type(end) in (asyncio.IncompleteReadError, ConnectionResetError) for end in server.ended] == [True]
-
-
-LEAVING = """
-import asyncio, threading
-from rfbulk.edge.threads import start_thread
-
-def hang():
-    begun.set()
-    threading.Event().wait()
-
-async def main():
-    global begun
-    begun = threading.Event()
-    attempt = start_thread(hang, name="rfbulk-send")
-    await asyncio.to_thread(begun.wait)
-    return attempt
-
-asyncio.run(main())
-print("left")
-"""
-
-
-@pytest.mark.slow
-def test_a_thread_that_hangs_does_not_keep_the_host_from_its_exit() -> None:
-    """Those of an executor are joined when the interpreter exits, for ever if need be."""
-    ended = subprocess.run([sys.executable, "-c", LEAVING], capture_output=True, timeout=30, check=False, text=True)
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "left\n", "")
-
-
-async def test_a_thread_that_outlives_its_loop_ends_in_silence(caplog: pytest.LogCaptureFixture) -> None:
-    ends = threading.Event()
-
-    def hang() -> None:
-        ends.wait()
-
-    async def leave() -> None:
-        threads.start_thread(hang, name="rfbulk-send")
-
-    await anyio.to_thread.run_sync(lambda: asyncio.run(leave()))
-    (thread,) = sending_threads()
-    ends.set()
-    await anyio.to_thread.run_sync(thread.join)
-    assert caplog.text == ""
 
 
 # memory
