@@ -173,6 +173,23 @@ class RunStepped:
 
 
 @dataclass(frozen=True, slots=True)
+class NoticeKept:
+    """A notification was received and is on disk. `delivery` is `new`, `repeated` or `conflicting`."""
+
+    event_id: str
+    subject: str
+    delivery: str
+
+
+@dataclass(frozen=True, slots=True)
+class FlowEnded:
+    """What a standing flow has come to, in words."""
+
+    subject: str
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
 class Warned:
     """Something that the operator should know and that stops nothing."""
 
@@ -189,6 +206,8 @@ Event: TypeAlias = (
     | ConfirmProgress
     | JobProgress
     | RunStepped
+    | NoticeKept
+    | FlowEnded
     | ExportProgress
     | FilesFetched
     | FetchRetried

@@ -17,12 +17,14 @@ from rfbulk.cli.printing import plain, print_json
 from rfbulk.cli.progress import progress_printer
 from rfbulk.cli.running import Session, run, settings_of
 from rfbulk.client import Client
-from rfbulk.client.webhook import Follow, ReceiverOptions, WebhookReceiver, inbox_dir
+from rfbulk.client.webhook import ReceiverOptions, WebhookReceiver, inbox_dir
 from rfbulk.core.notices import JobNotice, Notice, subject_of
 from rfbulk.core.secrets import ApiKey
+from rfbulk.core.standing import Flow, parse_flows
 from rfbulk.edge.commands import command_words, run_command
 from rfbulk.edge.webhook import serve_app
 from rfbulk.errors import UsageError
+from rfbulk.events import Event, FlowEnded, NoticeKept, OnEvent
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -38,7 +40,7 @@ class Serving:
     command: tuple[str, ...]
     at_once: int
     seconds: float
-    run_config: Path | None
+    flows: tuple[Flow, ...]
 
 
 @click.command(context_settings=CONTEXT)
@@ -95,7 +97,7 @@ def _serving(values: dict[str, Any]) -> Serving:
         command=command_words(values["command"], shell=values["shell"]) if values["command"] is not None else (),
         at_once=values["exec_at_once"],
         seconds=values["exec_timeout"],
-        run_config=values["run_config"],
+        flows=() if values["run_config"] is None else read_flows(values["run_config"]),
     )
 
 
@@ -115,23 +117,63 @@ def read_keys(file: Path) -> list[str]:
     return keys
 
 
+def read_flows(file: Path) -> tuple[Flow, ...]:
+    """Read standing flows.
+
+    Raises:
+        UsageError: the file cannot be read, or describes none.
+    """
+    try:
+        return parse_flows(file.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        cause = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise UsageError("read", f"the flows {file}", cause=str(cause)) from None
+
+
 async def _serve(session: Session, *, serving: Serving) -> int:
-    settings = settings_of(session.options)
     async with AsyncExitStack() as stack:
-        on_event = stack.enter_context(progress_printer(session.options))
-        client = await stack.enter_async_context(session.client()) if serving.command else None
-        receiver = WebhookReceiver(
-            serving.options,
-            serving.folder or inbox_dir(settings),
-            follow=None if client is None else Follow(partial(_run_command, client, serving), serving.at_once),
-            on_event=on_event,
-            on_kept=partial(_tell, session),
-        )
+        on_event = _telling(session, stack.enter_context(progress_printer(session.options)))
+        receiver = await _receiver(stack, session, serving, on_event)
         await stack.enter_async_context(receiver)
         url = await stack.enter_async_context(serve_app(receiver.app, serving.host, serving.port))
         _say_ready(session, url + serving.options.path, serving.host)
         await anyio.sleep_forever()
     return ExitCode.DONE
+
+
+async def _receiver(stack: AsyncExitStack, session: Session, serving: Serving, on_event: OnEvent) -> WebhookReceiver:
+    """Only where something is to follow is the service needed, and an api key."""
+    folder = serving.folder or inbox_dir(settings_of(session.options))
+    if not serving.command and not serving.flows:
+        return WebhookReceiver(serving.options, folder, on_event=on_event)
+    client = await stack.enter_async_context(session.client())
+    return client.webhook(
+        [key.reveal() for key in serving.options.keys],
+        folder=folder,
+        path=serving.options.path,
+        on_notice=partial(_run_command, client, serving) if serving.command else None,
+        at_once=serving.at_once,
+        flows=serving.flows,
+        on_event=on_event,
+    )
+
+
+def _telling(session: Session, show: OnEvent) -> OnEvent:
+    def on_event(event: Event) -> None:
+        if isinstance(event, NoticeKept | FlowEnded):
+            _tell(session, event)
+        show(event)
+
+    return on_event
+
+
+def _tell(session: Session, event: NoticeKept | FlowEnded) -> None:
+    if session.options.json:
+        print_json({"event": type(event).__name__} | msgspec.to_builtins(event))
+    elif isinstance(event, FlowEnded):
+        click.echo(plain(f"{event.subject}: {event.outcome}"))
+    elif not session.options.quiet:
+        click.echo(plain(f"{event.delivery}: {event.subject or 'unknown'}, event {event.event_id}"))
 
 
 def _say_ready(session: Session, url: str, host: str) -> None:
@@ -141,13 +183,6 @@ def _say_ready(session: Session, url: str, host: str) -> None:
     click.echo(f"notifications are received at {url}; Ctrl-C ends it")
     if host not in LOOPBACK:
         click.echo("warning: this is plain HTTP beyond this machine; put a server that speaks TLS before it", err=True)
-
-
-def _tell(session: Session, notice: Notice, delivery: str) -> None:
-    if session.options.json:
-        print_json({"delivery": delivery, "notice": msgspec.to_builtins(notice), "type": type(notice).__name__})
-    elif not session.options.quiet:
-        click.echo(plain(f"{delivery}: {subject_of(notice) or 'unknown'}, event {notice.event_id}"))
 
 
 async def _run_command(client: Client, serving: Serving, notice: Notice, body: bytes) -> None:

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from rfbulk.core.readiness import BatchState
     from rfbulk.core.report import UploadReport
     from rfbulk.core.run_report import RunReport
+    from rfbulk.core.standing import Flow
     from rfbulk.core.wire import BatchMetadata, BatchPart, RemoteFile, ShardStatus
     from rfbulk.pipeline.following import OnNotice
 
@@ -322,19 +323,22 @@ class Client:
         path: str = "/",
         on_notice: OnNotice | None = None,
         at_once: int = 1,
+        flows: Sequence[Flow] = (),
         on_event: OnEvent = ignore,
     ) -> WebhookReceiver:
         """Return a receiver of the service's notifications, to be entered with `async with`.
 
         While it is entered, notifications wake this client's waiting calls, and `on_notice` is awaited for each event.
-        Serve its `app`, alone or as a sub-application of yours. `keys` are the workspace's publishable keys.
+        Serve its `app`, alone or as a sub-application of yours. `keys` are the workspace's publishable keys. `flows`
+        are carried out for batches whose ingest has ended. `on_event` is told each delivery, and what each flow came to.
         """
-        from rfbulk.client.webhook import Follow, ReceiverOptions, WebhookReceiver, inbox_dir  # noqa: PLC0415 - loads a server
+        from rfbulk.client import webhook as server  # noqa: PLC0415 - loads a server
 
-        return WebhookReceiver(
-            ReceiverOptions(tuple(map(ApiKey, keys)), path),
-            folder or inbox_dir(self._settings),
-            follow=None if on_notice is None else Follow(on_notice, at_once),
+        return server.WebhookReceiver(
+            server.ReceiverOptions(tuple(map(ApiKey, keys)), path),
+            folder or server.inbox_dir(self._settings),
+            follow=None if on_notice is None else server.Follow(on_notice, at_once),
+            standing=server.Standing(self._context, flows) if flows else None,
             bell=self._context.bell,
             on_event=on_event,
         )

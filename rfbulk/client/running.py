@@ -94,7 +94,7 @@ async def run(
     job_id = given or made_job_id(definition, workspace, options.job_name)
     report = RunReport(batch_id=batch, job_id=job_id, target=os.fspath(target))
     stop = stop or anyio.Event()
-    works = _Works(context, sources, definition, job_id, workspace, Path(target), options, on_event, stop)
+    works = RunWorks(context, sources, definition, job_id, workspace, Path(target), options, on_event, stop)
     ports = FlowPorts(works, context.clock, on_event, context.reach)
     try:
         return await run_flow(ports, report, allow_incomplete=options.allow_incomplete, stop=stop)
@@ -111,7 +111,9 @@ def made_batch_id(service: str, workspace: str, sources: Sequence[str]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Works:
+class RunWorks:
+    """The steps of a run, each by its road. All may be repeated."""
+
     context: Context
     sources: Sequence[StrPath]
     definition: WorkflowJob
@@ -123,6 +125,7 @@ class _Works:
     stop: anyio.Event
 
     async def job_is_known(self) -> bool:
+        """Tell whether the service knows the job already."""
         shown = await jobs.job(self.context, self.job_id)
         if shown is None:
             return False
@@ -136,6 +139,7 @@ class _Works:
         return True
 
     async def upload(self) -> UploadReport:
+        """Bring the sources into the batch, confirmed."""
         options = replace(self.options.upload, notifications_url=self.options.notifications_url)
         return await upload_images(
             self.context,
@@ -147,16 +151,20 @@ class _Works:
         )
 
     async def start_job(self) -> bool:
+        """Start the job unless it has been started. True if it was started now."""
         started = await jobs.start(self.context, self.definition, self.job_id, self.options.job_name, self.on_event)
         return started.is_new
 
     async def wait_for_job(self, *, is_new: bool) -> JobReport:
+        """Wait until the job has ended."""
         return await jobs.wait(self.context, self.job_id, self.options.wait_seconds, self.on_event, is_new=is_new)
 
     async def output_batches(self) -> Sequence[str]:
+        """Find the batches with the job's results."""
         return await jobs.results_of(self.context, self.job_id, self.options.stage)
 
     async def export(self, batch: str, *, is_only: bool) -> ExportReport:
+        """Bring one of them home."""
         target = self.target if is_only else self.target / batch
         call = partial(export_batch, self.context, batch, target)
         return await call(options=self.options.export, on_event=self.on_event, stop=self.stop)

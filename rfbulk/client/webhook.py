@@ -5,17 +5,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
 
-from rfbulk.client.context import state_dir
+from rfbulk.client.context import Context, state_dir
+from rfbulk.client.standing import work_off
 from rfbulk.core.jobs import job_id as checked_job_id
 from rfbulk.core.limits import batch_id as checked_batch_id
 from rfbulk.core.notices import IngestNotice, JobNotice, Notice, OtherNotice, subject_of
@@ -24,17 +26,15 @@ from rfbulk.edge.notices_store import Delivery, Inbox, open_inbox
 from rfbulk.edge.secret_file import read_or_make_secret
 from rfbulk.edge.webhook import App, ReceiverOptions, receiver_app
 from rfbulk.errors import TroublePassing, UsageError
-from rfbulk.events import OnEvent, Warned, ignore
+from rfbulk.events import NoticeKept, OnEvent, Warned, ignore
 from rfbulk.pipeline.bell import Bell
 from rfbulk.pipeline.following import Follower, OnNotice
+from rfbulk.pipeline.standing import StandingFlows
 
 if TYPE_CHECKING:
-    from rfbulk.client.context import Context
     from rfbulk.core.jobs import JobId
+    from rfbulk.core.standing import Flow
     from rfbulk.settings import Settings
-
-
-OnKept: TypeAlias = Callable[["Notice", Delivery], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +48,25 @@ class Follow:
     at_once: int = 1
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What follows from ingests: the flows of `flows`, carried out with `context`."""
+
+    context: Context
+    flows: Sequence[Flow]
+
+    def over(self, inbox: Inbox, tell: OnEvent) -> StandingFlows:
+        """Return what carries them out for the notifications of an inbox."""
+        work = partial(work_off, self.context, self.flows, on_event=tell)
+        return StandingFlows(inbox, work, self.context.clock, tell)
+
+
 class WebhookReceiver:
     """Takes the service's notifications, from entering to leaving. Each is durable before its sender hears 2xx.
 
     `options` say who may notify, and where. `folder` holds the inbox. `follow` says what is awaited for each event
-    once it was kept. A notification is a hint and no proof: ask the service before anything costly follows from it
-    (`Client.confirms`). `on_kept` is told each delivery, repeated ones too; it must return at once.
+    once it was kept, `standing` which flows follow from ingests. A notification is a hint and no proof: ask the
+    service before anything costly follows from it (`Client.confirms`). `on_event` is told each delivery.
 
     Raises on entering:
         UsageError: the folder cannot be used.
@@ -66,18 +79,17 @@ class WebhookReceiver:
         folder: Path,
         *,
         follow: Follow | None = None,
-        flows: bool = False,
+        standing: Standing | None = None,
         bell: Bell | None = None,
         on_event: OnEvent = ignore,
-        on_kept: OnKept | None = None,
     ) -> None:
         self._options = options
         self._folder = folder
         self._follow = follow
-        self._flows = flows
+        self._standing = standing
+        self._flowing: StandingFlows | None = None
         self._bell = bell or Bell()
         self._tell = on_event
-        self._told = on_kept
         self._stack = AsyncExitStack()
         self._follower: Follower | None = None
 
@@ -86,13 +98,15 @@ class WebhookReceiver:
         async with AsyncExitStack() as stack:
             self.inbox = await self._open(stack)
             self.app: App = receiver_app(self._options, self.inbox, self._on_kept)
+            tasks = await stack.enter_async_context(anyio.create_task_group())
+            stack.callback(tasks.cancel_scope.cancel)
             if self._follow is not None:
                 on_notice, at_once = self._follow.on_notice, self._follow.at_once
-                follower = Follower(self.inbox, on_notice, SystemClock(), self._tell, at_once=at_once)
-                tasks = await stack.enter_async_context(anyio.create_task_group())
-                stack.callback(tasks.cancel_scope.cancel)
-                tasks.start_soon(follower.run)
-                self._follower = follower
+                self._follower = Follower(self.inbox, on_notice, SystemClock(), self._tell, at_once=at_once)
+                tasks.start_soon(self._follower.run)
+            if self._standing is not None:
+                self._flowing = self._standing.over(self.inbox, self._tell)
+                tasks.start_soon(self._flowing.run)
             self._stack = stack.pop_all()
         return self
 
@@ -103,7 +117,7 @@ class WebhookReceiver:
         await self._stack.aclose()
 
     async def _open(self, stack: AsyncExitStack) -> Inbox:
-        manager = open_inbox(self._folder, follows=self._follow is not None, flows=self._flows)
+        manager = open_inbox(self._folder, follows=self._follow is not None, flows=self._standing is not None)
         inbox = await anyio.to_thread.run_sync(manager.__enter__)
 
         async def close() -> None:
@@ -116,11 +130,12 @@ class WebhookReceiver:
     def _on_kept(self, notice: Notice, delivery: Delivery) -> None:
         if delivery is Delivery.CONFLICTING:
             self._tell(Warned(f"event {notice.event_id} was delivered again with another content; both are kept"))
-        if delivery is Delivery.NEW and self._follower is not None:
-            self._follower.wake()
-        if self._told is not None:
-            self._told(notice, delivery)
-        self._bell.ring(subject_of(notice))
+        for worker in (self._follower, self._flowing):
+            if worker is not None and delivery is Delivery.NEW:
+                worker.wake()
+        subject = subject_of(notice)
+        self._tell(NoticeKept(notice.event_id, subject, str(delivery)))
+        self._bell.ring(subject)
         self._bell.ring(ANYTHING)
 
 
@@ -128,6 +143,7 @@ __all__ = [
     "ANYTHING",
     "Follow",
     "ReceiverOptions",
+    "Standing",
     "WebhookReceiver",
     "check_with_service",
     "hook_path",
