@@ -152,7 +152,8 @@ class Tap:
         raise failure  # outside of `except`: not even the context holds a foreign error
 
     def _place_of(self, text: str) -> Place:
-        place = self._places.get(text[: text.find("/", _BEHIND_SCHEME)])
+        end = text.find("/", _BEHIND_SCHEME)
+        place = self._places.get(text[:end]) if end > 0 else None
         if place is None:
             return self._new_place(text)
         if not text.isascii() or not text.isprintable() or " " in text:
