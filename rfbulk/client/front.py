@@ -330,7 +330,7 @@ class Client:
 
         While it is entered, notifications wake this client's waiting calls, and `on_notice` is awaited for each event.
         Serve its `app`, alone or as a sub-application of yours. `keys` are the workspace's publishable keys. `flows`
-        are carried out for batches whose ingest has ended. `on_event` is told each delivery, and what each flow came to.
+        are carried out for batches whose ingest has ended. `on_event` is told each delivery and each outcome.
         """
         from rfbulk.client import webhook as server  # noqa: PLC0415 - loads a server
 
