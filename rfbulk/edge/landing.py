@@ -205,8 +205,11 @@ class Site:
 
     def _walk(self, path: str, *, mode: int = 0o777) -> int:
         """Open a folder beneath the target, each on the way in turn; those that are missing are made."""
+        names = path.split("/")
+        if ".." in names:
+            raise ValueError("a path that is not safe")
         folder = os.dup(self._target)
-        for name in path.split("/"):
+        for name in names:
             try:
                 inner = _enter(name, folder, mode)
             finally:

@@ -32,6 +32,7 @@ _LOOK_SECONDS: Final = 0.2
 """A wait looks up so often: not every system wakes one for a connection that is still being made."""
 
 _READ_BYTES: Final = 64 << 10
+_RECORD_BYTES: Final = 16 << 10
 _HEAD_END: Final = re.compile(rb"\r?\n\r?\n")
 _INTERIM: Final = re.compile(rb"HTTP/1\.[0-9] 1[0-9][0-9]")
 _UNDER_WAY: Final = (0, errno.EINPROGRESS, errno.EWOULDBLOCK)
@@ -275,8 +276,19 @@ class Line:
             else:
                 self._has_ended = count == 0
                 self._belonging.go_on()
-                return count
+                return self._receive_records(view, count) if count == _RECORD_BYTES else count
         return 0
+
+    def _receive_records(self, view: memoryview, count: int) -> int:
+        """Go on while whole records of TLS are here: a receive gives one at the most, however much has come."""
+        last = count
+        while last == _RECORD_BYTES and isinstance(self._socket, ssl.SSLSocket) and len(view) - count >= last:
+            try:
+                last = self._socket.recv_into(view[count:])
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                break
+            count += last
+        return count
 
     def await_more(self) -> None:
         """Wait until something comes: a try that finds nothing costs more than to ask first."""

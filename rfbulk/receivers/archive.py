@@ -76,11 +76,11 @@ class Unpacking:
 
     def unpack(self, pieces: Iterator[memoryview]) -> None:
         """Unpack it to its end. Raises ArchiveFault, ArchiveUnsafe, NoRoomLeft, OSError, and what `pieces` raises."""
-        stream = TarStream(self._inflated(pieces))
+        stream = TarStream(self._inflated(pieces), most_headers=self._limits.most_members)
         admission = Admission(self._limits)
         while (member := stream.next_member()) is not None:
             try:
-                path = admission.admit(member, stream.headers)
+                path = admission.admit(member)
             except MemberRefused as refused:
                 self.refused.append((excerpt(member.name), str(refused)))
                 continue

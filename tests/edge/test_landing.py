@@ -113,6 +113,15 @@ def test_only_the_same_bytes_count_as_the_same_file(site: Site, tmp_path: Path, 
     assert site.leftovers() == {"1"}
 
 
+@pytest.mark.parametrize("path", ["../a", "d/../../a", "d/.."])
+def test_a_path_that_leads_out_is_never_gone(site: Site, tmp_path: Path, path: str) -> None:
+    """Paths are made safe before they come here; if one ever is not, it ends here."""
+    size, crc = stage(site)
+    with pytest.raises((ValueError, PathTaken)):
+        site.place("1", path, size=size, crc=crc, overwrite=False)
+    assert not (tmp_path.parent / "a").exists()
+
+
 def test_a_fifo_in_the_place_of_a_file_does_not_hang(site: Site, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a")
     size, crc = stage(site)

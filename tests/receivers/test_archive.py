@@ -20,7 +20,7 @@ from rfbulk.receivers.archive import Unpacking
 from rfbulk.receivers.landing import land_all
 from rfbulk.receivers.room import Room
 from tests.receivers.conftest import LIMITS
-from tests.support.archives import DAMAGED, END, HOSTILE, header, long_name, member, packed, pax, tar_of
+from tests.support.archives import DAMAGED, END, HOSTILE, UNSAFE, header, long_name, member, packed, pax, tar_of
 from tests.support.stores import SIGNATURE, Asked, Handler, Talk, google, head_of, open_store
 
 if TYPE_CHECKING:
@@ -155,8 +155,7 @@ async def test_of_a_damaged_archive_nothing_is_kept(
     open_receiver: Open, target: Target, data: bytes, pack: Callable[[bytes], bytes]
 ) -> None:
     result = await unpack(open_receiver, target, giving(pack(data)))
-    is_beyond = data is DAMAGED["a size of 2^80"]
-    assert (result.outcome, result.members) == (FetchOutcome.UNSAFE if is_beyond else FetchOutcome.CORRUPT, ())
+    assert (result.outcome, result.members) == (FetchOutcome.CORRUPT, ())
     assert result.detail
     assert target.staged() == {}
 
@@ -213,6 +212,12 @@ async def test_a_size_that_lies_is_not_taken_for_a_full_disk(open_receiver: Open
     data = pax(size=str(1 << 39)) + member("a", b"x")
     result = await unpack(open_receiver, target, giving(data))
     assert (result.outcome, target.staged()) == (FetchOutcome.CORRUPT, {})
+
+
+@pytest.mark.parametrize("data", UNSAFE.values(), ids=UNSAFE)
+async def test_what_announces_more_than_any_limit_is_unsafe(open_receiver: Open, target: Target, data: bytes) -> None:
+    result = await unpack(open_receiver, target, giving(data))
+    assert (result.outcome, target.staged()) == (FetchOutcome.UNSAFE, {})
 
 
 async def test_a_size_beyond_all_limits_is_refused_before_anything_is_written(

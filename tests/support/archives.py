@@ -129,7 +129,6 @@ DAMAGED: Final = {
     "a size that is negative": header("a", b"\xff" * 12) + END,
     "a size that is no octal": header("a", b"00000000009\x00") + END,
     "a size beyond the archive": header("a", 1 << 30) + bytes(BLOCK) + END,
-    "a size of 2^80": header("a", b"\x80" + b"\x01" + bytes(10)) + END,
     "a size that hides members": header("a", 5000) + padded(b"x") + END,
     "a pax size that is negative": pax(size="-1") + member("a", b"x") + END,
     "a pax size that is no number": pax(size="1e3") + member("a", b"x") + END,
@@ -139,7 +138,12 @@ DAMAGED: Final = {
     "a pax record without a key": header("p", 7, b"x") + padded(b"7 path\n") + member("a", b"x") + END,
     "a pax record of no length": header("p", 8, b"x") + padded(b"0 path=a") + member("a", b"x") + END,
     "a pax record without an end": header("p", 9, b"x") + padded(b"9 path=ab") + member("a", b"x") + END,
+}
+"""Archives of which nothing is kept."""
+
+UNSAFE: Final = {
+    "a size of 2^80": header("a", b"\x80" + b"\x01" + bytes(10)) + END,
     "a pax header that is huge": header("p", 1 << 20, b"x") + bytes(1 << 20) + member("a", b"x") + END,
     "a long name that is huge": header("p", 1 << 20, b"L") + bytes(1 << 20) + member("a", b"x") + END,
 }
-"""Archives of which nothing is kept."""
+"""Archives beyond any limit."""
