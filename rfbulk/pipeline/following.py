@@ -9,6 +9,7 @@ import anyio
 
 from rfbulk.core.notices import Notice, parse_notice
 from rfbulk.core.redaction import excerpt
+from rfbulk.errors import RfbulkError
 from rfbulk.events import Warned
 
 if TYPE_CHECKING:
@@ -72,11 +73,22 @@ class Follower:
         async with anyio.create_task_group() as tasks:
             while True:
                 self._changed = anyio.Event()
-                room = self._at_once - len(self._in_hand)
-                for kept in await self._inbox.to_follow(room, tuple(self._in_hand)) if room else ():
-                    self._in_hand.add(kept.number)
-                    tasks.start_soon(self._follow, kept)
-                await self._rest()
+                try:
+                    for kept in await self._due():
+                        self._in_hand.add(kept.number)
+                        tasks.start_soon(self._follow, kept)
+                    await self._rest()
+                except RfbulkError as error:
+                    await self._bear(error)
+
+    async def _due(self) -> Sequence[Kept]:
+        room = self._at_once - len(self._in_hand)
+        return await self._inbox.to_follow(room, tuple(self._in_hand)) if room else ()
+
+    async def _bear(self, error: RfbulkError) -> None:
+        """The inbox cannot be used now: receiving goes on, and what is in it is followed once it can be."""
+        self._tell(Warned(f"notifications are not followed now: {error}"))
+        await self._clock.sleep(FIRST_REST_SECONDS)
 
     async def _rest(self) -> None:
         """Until something changes, or one that failed is due again."""
@@ -96,14 +108,20 @@ class Follower:
 
     async def _follow(self, kept: Kept) -> None:
         try:
+            await self._carry_out(kept)
+        except RfbulkError as error:
+            await self._bear(error)
+        finally:
+            self._in_hand.discard(kept.number)
+            self.wake()
+
+    async def _carry_out(self, kept: Kept) -> None:
+        try:
             await self._on_notice(parse_notice(kept.body), kept.body)
         except Exception as error:  # noqa: BLE001 - whatever a caller's own code raises must not end the receiver
             await self._failed(kept, error)
         else:
             await self._inbox.record_followed(kept.number, "done")
-        finally:
-            self._in_hand.discard(kept.number)
-            self.wake()
 
     async def _failed(self, kept: Kept, error: Exception) -> None:
         said = excerpt(f"{type(error).__name__}: {error}")

@@ -56,17 +56,28 @@ class StandingFlows:
         async with anyio.create_task_group() as tasks:
             while True:
                 self._changed = anyio.Event()
-                for subject, number in await self._inbox.subjects_to_flow():
-                    if subject not in self._in_hand:
-                        self._in_hand.add(subject)
-                        tasks.start_soon(self._flow, subject, number)
-                await self._changed.wait()
+                try:
+                    for subject, number in await self._inbox.subjects_to_flow():
+                        if subject not in self._in_hand:
+                            self._in_hand.add(subject)
+                            tasks.start_soon(self._flow, subject, number)
+                except RfbulkError as error:
+                    await self._bear(error)
+                else:
+                    await self._changed.wait()
+
+    async def _bear(self, error: RfbulkError) -> None:
+        """The inbox cannot be used now: receiving goes on, and what is in it is worked off once it can be."""
+        self._tell(Warned(f"flows are not carried out now: {error}"))
+        await self._clock.sleep(FIRST_REST_SECONDS)
 
     async def _flow(self, subject: str, number: int) -> None:
         try:
             outcome = await self._persist(subject)
             await self._inbox.record_flowed(subject, number, outcome)
             self._tell(FlowEnded(subject, outcome))
+        except RfbulkError as error:
+            await self._bear(error)
         finally:
             self._in_hand.discard(subject)
             self.wake()

@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 from rfbulk.core.notices import Notice
+from rfbulk.errors import NoRoom
 from rfbulk.events import Event, Warned
 from rfbulk.pipeline.following import ATTEMPTS, Follower
 from tests.support.fakes import FakeClock
@@ -33,12 +34,16 @@ class FakeInbox:
 
     clock: FakeClock
     rows: list[Row] = field(default_factory=list)
+    troubles: list[Exception] = field(default_factory=list)
+    refused: list[Exception] = field(default_factory=list)
 
     def add(self, *events: str) -> None:
         for event in events:
             self.rows.append(Row(len(self.rows) + 1, f'{{"type": "x", "event_id": "{event}"}}'.encode()))
 
     async def to_follow(self, limit: int, without: Sequence[int] = ()) -> list[Row]:
+        if self.troubles:
+            raise self.troubles.pop()
         due = [row for row in self.rows if not row.followed and row.due_at <= self.clock.now]
         return [row for row in due if row.number not in without][:limit]
 
@@ -46,6 +51,8 @@ class FakeInbox:
         return min((max(0.0, row.due_at - self.clock.now) for row in self.rows if not row.followed), default=None)
 
     async def record_followed(self, number: int, outcome: str) -> None:
+        if self.refused:
+            raise self.refused.pop()
         self.rows[number - 1].followed = outcome
 
     async def record_attempt(self, number: int, again_in: float) -> None:
@@ -145,3 +152,14 @@ async def test_what_was_cut_off_is_followed_again() -> None:
     world.seconds = 0.0
     await world.run(seconds=10.0)
     assert (world.heard, world.inbox.rows[0].followed) == (["a", "a"], "done")
+
+
+async def test_an_inbox_that_fails_ends_nothing() -> None:
+    """The receiver must go on answering, and what is kept is followed once the disk can be used again."""
+    world = World()
+    world.inbox.add("a")
+    world.inbox.troubles = [NoRoom("read", "the checkpoint")]
+    world.inbox.refused = [NoRoom("write", "the checkpoint")]
+    await world.run()
+    assert (world.heard, world.inbox.rows[0].followed) == (["a", "a"], "done")
+    assert [type(event) for event in world.events] == [Warned, Warned]
