@@ -38,19 +38,22 @@ class Gate:
         self._rest_until = 0.0
         self._changed = anyio.Event()
         self._was_full = True
+        self._is_awaited = False  # somebody stands at the gate: a place that is free now is taken in a moment
         self._window = (clock.monotonic(), self._load.cpu_seconds())
 
     async def enter(self) -> None:
         """Wait for a place."""
         while self.in_flight >= self.pace.level:
+            self._is_awaited = True
             self._changed = anyio.Event()
             await self._changed.wait()
+        self._is_awaited = False
         await self.rest()
         self.in_flight += 1
 
     def leave(self) -> None:
         """Give the place back."""
-        self._was_full = self._was_full and self.in_flight >= self.pace.level
+        self._was_full = self._was_full and (self._is_awaited or self.in_flight >= self.pace.level)
         self.in_flight -= 1
         self._changed.set()
 
