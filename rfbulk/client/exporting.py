@@ -71,7 +71,11 @@ async def export_batch(
                 await beside.write_report(checkpoint, error.export_report)
             raise
         _complete(report, workspace, checkpoint)
-        await beside.write(checkpoint, report, request.stop, on_event)
+        try:
+            await beside.write(checkpoint, report, request.stop, on_event)
+        except RfbulkError as error:
+            error.export_report = report  # the files themselves are here
+            raise
         context.reach(Failpoint.MANIFEST_WRITTEN)
         return report
 

@@ -264,6 +264,9 @@ def open_export_checkpoint(
         yield ExportCheckpoint(path, writer)
 
 
+_OURS: Final = -1
+"""In the place of the run that found a file lost: it was here, and is fetched anew because that was asked for."""
+
 _FETCHED: Final = (
     "UPDATE elements SET state = ?, size = ?, crc32c = ?, checked = ?, mtime_ns = ?, inode = ?, run = ?, why ="
     " CASE restored WHEN ? THEN why ELSE '' END, detail = '' WHERE id = ?"
@@ -287,9 +290,13 @@ def _numbers(parts: Sequence[Part]) -> str:
 
 
 def _begin_parts(db: sqlite3.Connection, numbers: str, *, overwrite: bool) -> dict[int, int]:
-    again = {ElementState.FAILED} | ({ElementState.FETCHED, ElementState.LANDING} if overwrite else set())
-    sql = f"UPDATE elements SET state = ?, why = '', detail = '' WHERE state = ? AND part IN ({numbers})"  # noqa: S608 - numbers
-    db.executemany(sql, [(ElementState.LISTED, state) for state in again])
+    where = f"state = ? AND part IN ({numbers})"
+    again = "UPDATE elements SET state = ?, why = '', detail = ''"
+    db.execute(f"{again} WHERE {where}", (ElementState.LISTED, ElementState.FAILED))
+    if overwrite:
+        # What is here of them is ours: it may be replaced also by a later run that overwrites nothing else.
+        states = [(ElementState.LISTED, _OURS, state) for state in (ElementState.FETCHED, ElementState.LANDING)]
+        db.executemany(f"{again}, restored = ? WHERE {where}", states)
     return dict(db.execute(f"SELECT part, count(*) FROM elements WHERE part IN ({numbers}) GROUP BY part").fetchall())  # noqa: S608
 
 

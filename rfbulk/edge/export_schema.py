@@ -88,7 +88,7 @@ def element_from(row: tuple[Any, ...]) -> Element:
         check=_CHECKS[checked],
         fingerprint=_fingerprint(size, mtime_ns, inode),
         run=run,
-        restored=restored > 0,
+        restored=restored != 0,
     )
 
 

@@ -12,7 +12,7 @@ from rfbulk.core.exporting import Part, unknown_parts
 from rfbulk.core.failpoints import Failpoint
 from rfbulk.core.pacing import Pace, PaceLimits
 from rfbulk.errors import RfbulkError, TransferFailed, UsageError
-from rfbulk.events import Phase, PhaseChanged
+from rfbulk.events import Phase, PhaseChanged, Warned
 from rfbulk.pipeline.endings import cancel_when_stopped, gravest, unless_stopped
 from rfbulk.pipeline.export_bookkeeping import build_export_report
 from rfbulk.pipeline.export_tally import ExportTally
@@ -134,8 +134,11 @@ class _Export:
                 tasks.cancel_scope.cancel()
         finally:
             await self._flush()
-        if not self._request.stop.is_set():
-            self._phase("done")
+        if self._request.stop.is_set():
+            return
+        if not self._tally.listed:
+            self._ports.tell(Warned(f"batch {self._request.batch} lists no file: is it ready?"))
+        self._phase("done")
 
     async def _flush(self) -> None:
         with anyio.move_on_after(FLUSH_SECONDS, shield=True):

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from rfbulk.pipeline.recording import Recorder
 
 
+_OVERLOAD = frozenset({FetchOutcome.BUSY, FetchOutcome.BROKEN})
+
+
 @dataclass(slots=True)
 class After:
     """What follows for each of a group after an attempt."""
@@ -144,7 +147,8 @@ class Fetcher:
 
     async def _wait(self, late: Sequence[tuple[Wanted, FetchResult]]) -> set[int]:
         """Wait before the next attempt. Return the files that are given up, since their budget is used up."""
-        self.gate.slow_down(max((result.retry_after or 0.0 for _, result in late), default=0.0) or None)
+        if any(result.outcome in _OVERLOAD for _, result in late):
+            self.gate.slow_down(max(result.retry_after or 0.0 for _, result in late) or None)
         delays = {wanted.element.id: self._delay(wanted, result) for wanted, result in late}
         given_up = {number for number, delay in delays.items() if delay is None}
         for wanted, result in late:

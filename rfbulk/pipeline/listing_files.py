@@ -15,7 +15,6 @@ from rfbulk.core.exporting import (
     ElementState,
     FailReason,
     Listed,
-    MemberFile,
     Part,
     Presence,
     goes_alone,
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 
     from anyio.streams.memory import MemoryObjectSendStream
 
-    from rfbulk.core.fetching import Fingerprint
     from rfbulk.core.wire import RemoteFile
     from rfbulk.pipeline.export_ports import ExportPorts
     from rfbulk.pipeline.export_tally import ExportTally
@@ -123,13 +121,19 @@ class FileLister:
         return [_restored(element) if element.id in lost else element for element in elements]
 
     async def _look(self, here: Sequence[Element]) -> list[Presence]:
-        archives = [element for element in here if element.kind is not FetchKind.PLAIN]
-        members = await self.ports.checkpoint.members(archives) if archives else []
-        inside = {archive.id: _marks_of(each) for archive, each in zip(archives, members, strict=True)}
-        marks = [inside.get(element.id) or [(element.path, element.fingerprint)] for element in here]
-        files = [(path, mark) for each in marks for path, mark in each if mark is not None]
-        found = iter(await anyio.to_thread.run_sync(self.ports.target.look, files))
-        return [_worst([next(found) for _, mark in each if mark is not None]) for each in marks]
+        plain = [element for element in here if element.kind is FetchKind.PLAIN]
+        marks = [(element.path, element.fingerprint) for element in plain if element.fingerprint is not None]
+        found = iter(await anyio.to_thread.run_sync(self.ports.target.look, marks))
+        presences = {element.id: next(found) for element in plain if element.fingerprint is not None}
+        for element in here:
+            if element.kind is not FetchKind.PLAIN:  # one at a time: each may have a hundred thousand members
+                presences[element.id] = await self._look_inside(element)
+        return [presences[element.id] for element in here]
+
+    async def _look_inside(self, archive: Element) -> Presence:
+        (members,) = await self.ports.checkpoint.members([archive])
+        marks = [(member.path, member.fingerprint) for member in members if member.fingerprint is not None]
+        return _worst(await anyio.to_thread.run_sync(self.ports.target.look, marks))
 
     def _groups(self, wanted: Sequence[Wanted]) -> Iterator[list[Wanted]]:
         """What may be large alone and first, what is small together."""
@@ -146,10 +150,6 @@ def _worst(presences: Sequence[Presence]) -> Presence:
     if Presence.CHANGED in presences:
         return Presence.CHANGED
     return Presence.DELETED if Presence.DELETED in presences else Presence.INTACT
-
-
-def _marks_of(members: Sequence[MemberFile]) -> list[tuple[str, Fingerprint | None]]:
-    return [(member.path, member.fingerprint) for member in members]
 
 
 def _restored(element: Element) -> Element:

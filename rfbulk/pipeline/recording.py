@@ -52,11 +52,21 @@ class Recorder:
             await self.flush()
 
     async def flush(self) -> None:
-        """Record all that has gathered."""
+        """Record all that has gathered. What could not be recorded stays, to be tried again."""
         files, self._files = self._files, []
         archives, self._archives = self._archives, []
         if not files and not archives:
             return
+        try:
+            await self._record(files, archives)
+        except BaseException:
+            self._files = files + self._files
+            self._archives = archives + self._archives
+            raise
+
+    async def _record(
+        self, files: Sequence[tuple[Element, FetchResult]], archives: Sequence[tuple[Element, dict[int, Fingerprint]]]
+    ) -> None:
         await self._ports.receiver.sync()
         self._ports.reach(Failpoint.FILES_SYNCED)
         checkpoint = self._ports.checkpoint

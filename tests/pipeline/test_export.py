@@ -26,7 +26,7 @@ from rfbulk.errors import (
     TroublePassing,
     UsageError,
 )
-from rfbulk.events import ExportProgress, FilesFetched, PhaseChanged, RemoteFileNamed
+from rfbulk.events import ExportProgress, FilesFetched, PhaseChanged, RemoteFileNamed, Warned
 from tests.pipeline.conftest import MakeExport
 from tests.support.export_fakes import (
     BROKEN,
@@ -275,6 +275,22 @@ async def test_overwrite_fetches_everything_anew_and_replaces_what_is_in_the_way
     assert everything(exporting) == exporting.tree
 
 
+async def test_an_overwriting_run_that_was_killed_is_finished_by_a_plain_one(make_export: MakeExport) -> None:
+    """What earlier runs fetched is ours: newer content takes its place, and is not kept apart from it."""
+    world = make_export(6)
+    await world.export()
+    world.files[:] = [dataclasses.replace(file, content=b"new " + file.content) for file in world.files]
+    await world.restart()
+    world.interruption = Interruption(3, of=frozenset({"fetch"}))
+    world.interruption.strike = world.interruption.crash
+    with pytest.raises(Crash):
+        await world.export(overwrite=True, concurrency=1)
+    await world.restart()
+    report = await world.export()
+    assert everything(world) == world.tree
+    assert (report.kept_apart, report.restored, report.left) == (0, 0, 0)
+
+
 async def test_a_foreign_file_is_never_overwritten(exporting: ExportWorld) -> None:
     exporting.disk.write("001.jpg", b"foreign")
     report = await exporting.export()
@@ -478,6 +494,13 @@ async def test_more_failures_than_are_borne_end_the_export(
 
 
 # ends
+
+
+async def test_a_batch_without_files_is_warned_of(make_export: MakeExport) -> None:
+    world = make_export([])
+    report = await world.export()
+    assert (report.listed, report.closes) == (0, True)
+    assert Warned("batch batch lists no file: is it ready?") in world.events
 
 
 async def test_an_unknown_batch_is_a_usage_error(exporting: ExportWorld) -> None:
