@@ -176,7 +176,7 @@ class ExportOptions:
         return max(1, min(MAX_CONCURRENCY, self.memory_bytes // FETCH_MEMORY_BYTES))
 
 
-FETCH_MEMORY_BYTES: Final = 2 << 20
+FETCH_MEMORY_BYTES: Final = (2 << 20) + (256 << 10)
 """What a fetch in flight holds: its connection, its buffers, what gzip and tar keep, a thread's stack and allocator."""
 
 MIN_SHARD_BYTES: Final = 64 << 10

@@ -8,12 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rfbulk.errors import UsageError
+from rfbulk.receivers.inline import GROUP_BYTES
 from rfbulk.settings import (
     DEFAULT_API_URL,
+    FETCH_MEMORY_BYTES,
     MAX_CONCURRENCY,
     MIN_MEMORY_BYTES,
     MIN_SHARD_BYTES,
     SHARD_MEMORY_BYTES,
+    ExportOptions,
     Settings,
     UploadOptions,
 )
@@ -90,3 +93,36 @@ def test_without_a_mapping_the_process_environment_is_read(monkeypatch: pytest.M
     assert Settings.from_environment().api_url == DEFAULT_API_URL
     monkeypatch.setenv("API_BASE_URL", "https://b")
     assert Settings.from_environment().api_url == "https://b"
+
+
+# exports
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"memory_bytes": 1 << 20},
+        {"concurrency": 0},
+        {"concurrency": 65},
+        {"concurrency": 2, "memory_bytes": 4 << 20},
+        {"limit_rate": 10},
+        {"merge": Path("all.txt")},
+        {"max_failures": -1},
+        {"grace_seconds": -1.0},
+    ],
+)
+def test_an_export_that_cannot_be_carried_out_is_refused(values: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="it must be"):
+        ExportOptions(**values)
+
+
+@pytest.mark.parametrize("name", ["all.csv", "ALL.JSONL"])
+def test_merged_results_are_told_by_their_suffix(name: str) -> None:
+    assert ExportOptions(merge=Path(name)).merge == Path(name)
+
+
+def test_the_memory_covers_what_each_fetch_holds() -> None:
+    stack_and_allocator = 512 << 10
+    assert GROUP_BYTES + stack_and_allocator <= FETCH_MEMORY_BYTES
+    assert ExportOptions(memory_bytes=16 << 20).most_fetches_at_once * FETCH_MEMORY_BYTES <= 16 << 20
+    assert ExportOptions().most_fetches_at_once == MAX_CONCURRENCY
