@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
 from rfbulk.client.context import Context, uploads_dir
+from rfbulk.client.listening import hearing_inbox
 from rfbulk.core.limits import batch_id as checked_batch_id
+from rfbulk.core.notices import batch_subject
 from rfbulk.edge.checkpoint import summaries
 from rfbulk.events import OnEvent
 from rfbulk.pipeline.watching import BatchPorts, watch_batch
@@ -25,7 +28,8 @@ async def wait_for_batch(
     if expect is None:
         expect = await anyio.to_thread.run_sync(expected_images, context, workspace, batch)
     ports = BatchPorts(context.api, context.clock, context.settings.retry, on_event, context.bell)
-    return await watch_batch(ports, batch, expect=expect, seconds=seconds)
+    work = partial(watch_batch, ports, batch, expect=expect, seconds=seconds)
+    return await hearing_inbox(context, batch_subject(batch), work)
 
 
 def expected_images(context: Context, workspace: str, batch: str) -> int | None:

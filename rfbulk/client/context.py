@@ -77,3 +77,8 @@ def uploads_dir(settings: Settings) -> Path:
 def exports_dir(settings: Settings) -> Path:
     """Return where checkpoints of exports are kept."""
     return state_dir(settings) / "exports"
+
+
+def inbox_dir(settings: Settings) -> Path:
+    """Return where notifications are kept unless a caller says otherwise."""
+    return state_dir(settings) / "webhook"

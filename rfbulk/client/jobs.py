@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from rfbulk.client.listening import hearing_inbox
 from rfbulk.core.job_stages import output_batches
 from rfbulk.core.job_wire import definition_body, overrides_body
 from rfbulk.core.jobs import JobDefinition, JobId, Overrides, made_job_id
 from rfbulk.core.jobs import job_id as checked_job_id
+from rfbulk.core.notices import job_subject
 from rfbulk.core.wire import Page
 from rfbulk.errors import ServiceRefused, UsageError
 from rfbulk.events import OnEvent, ignore
@@ -45,7 +47,8 @@ async def wait(context: Context, job_id: str, seconds: float, on_event: OnEvent,
     """As `Client.wait_for_job` promises."""
     job = checked_job_id(job_id)
     await context.persist(context.api.workspace, tell=on_event)
-    return await watch_job(ports_of(context, on_event), job, seconds=seconds, is_new=is_new)
+    work = partial(watch_job, ports_of(context, on_event), job, seconds=seconds, is_new=is_new)
+    return await hearing_inbox(context, job_subject(job), work)
 
 
 async def job(context: Context, job_id: str) -> Job | None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
-from rfbulk.client.context import Context, state_dir
+from rfbulk.client.context import Context, inbox_dir
 from rfbulk.client.standing import work_off
 from rfbulk.core.jobs import job_id as checked_job_id
 from rfbulk.core.limits import batch_id as checked_batch_id
@@ -153,11 +153,6 @@ __all__ = [
 
 ANYTHING = "anything"
 """What rings for every notification."""
-
-
-def inbox_dir(settings: Settings) -> Path:
-    """Return where notifications are kept unless a caller says otherwise."""
-    return state_dir(settings) / "webhook"
 
 
 def run_inbox_dir(settings: Settings, port: int) -> Path:

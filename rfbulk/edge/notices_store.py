@@ -208,20 +208,20 @@ def open_inbox(
             inbox.close()
 
 
-def latest_numbers(folder: Path, subjects: Sequence[str]) -> dict[str, int]:
-    """Return the number of the latest notification on each subject, for whoever waits in another process.
+def latest_number(folder: Path, subject: str) -> int:
+    """Return the number of the latest notification on a subject, for whoever waits in another process.
 
-    Blocks on the disk. Nothing is known where there is no inbox, or it cannot be read now.
+    Blocks on the disk. It is 0 where there is none, no inbox, or one that cannot be read now.
     """
     path = folder / f"{NAME}{SUFFIX}"
     if not path.exists():
-        return {}
+        return 0
     sql = "SELECT coalesce(max(number), 0) FROM notices WHERE subject = ?"
     try:
         with closing(connect_to_read(path)) as db:
-            return {subject: db.execute(sql, (subject,)).fetchone()[0] for subject in subjects}
+            return int(db.execute(sql, (subject,)).fetchone()[0])
     except sqlite3.Error:
-        return {}
+        return 0
 
 
 _COLUMNS: Final = "number, event_id, body, deliveries, conflicts, attempts, followed"

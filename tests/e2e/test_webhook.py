@@ -14,8 +14,11 @@ import aiohttp
 import anyio
 import anyio.lowlevel
 import pytest
+from aiohttp import web
 
-from rfbulk import Client, UploadOptions
+from rfbulk import Client, UploadOptions, WorkflowJob
+from rfbulk.core.notices import JobNotice, Notice
+from rfbulk.edge.webhook import serve_app
 from rfbulk.emulator import Emulator, EmulatorOptions, JobOptions, JobScript, WebhookOptions
 from rfbulk.emulator.images import sample_image
 from tests.crash.commands import KEY, Commands, Running, chance_of, hashes_of, read, until
@@ -169,6 +172,35 @@ async def test_an_ingest_that_has_ended_leads_to_results(
     rows = [row for path in out.rglob("results-*.jsonl") for row in path.read_text().splitlines()]
     assert Counter(json.loads(row)["sha256"] for row in rows) == hashes_of(images)
     assert [path.name for path in out.iterdir()] == ["spring-1"]
+
+
+async def test_a_receiver_within_an_application_wakes_who_waits(
+    client: Client, emulator: Emulator, images: Path
+) -> None:
+    """The library: a sub-application of somebody's own, a callback, and a job that is told as soon as it has ended."""
+    await client.upload_images(images, "spring", options=UploadOptions(quiet_seconds=0.1))
+    emulator.script_jobs(JobScript(seconds=1.0))
+    heard: list[Notice] = []
+    has_heard = anyio.Event()
+
+    async def hear(notice: Notice, _body: bytes) -> None:
+        assert await client.confirms(notice)
+        heard.append(notice)
+        has_heard.set()
+
+    async with client.webhook([PUBLISHABLE], on_notice=hear) as receiver:
+        app = web.Application()
+        app.add_subapp("/roboflow/", receiver.app)
+        async with serve_app(app, "127.0.0.1", 0) as url:
+            told = WorkflowJob(batch_id="spring", workflow_id="detect", notifications_url=f"{url}/roboflow/")
+            started = await client.start_job(told)
+            report = await client.wait_for_job(started.job_id, is_new=True)
+            await emulator.notifications_settled()
+            with anyio.fail_after(10.0):
+                await has_heard.wait()
+    assert report.succeeded
+    assert isinstance(heard[0], JobNotice)
+    assert (heard[0].job_id, len(heard)) == (started.job_id, 1)
 
 
 @pytest.mark.parametrize(
