@@ -209,15 +209,12 @@ def _fields(record: bytes) -> list[bytes] | None:
     fields, at = [], 0
     while True:
         match = _FIELD.match(record, at)
-        if match is None:
+        if match is None or record[match.end() : match.end() + 1] not in {b"", b","}:
             return None
         fields.append(match[0])
-        at = match.end()
-        if at == len(record):
+        if match.end() == len(record):
             return fields
-        if record[at : at + 1] != b",":
-            return None
-        at += 1
+        at = match.end() + 1
 
 
 def _why_malformed(fields: list[bytes] | None, columns: Sequence[tuple[bytes, int]]) -> str:

@@ -150,6 +150,11 @@ class ExportWorld:
             reach=self._reach,
         )
 
+    def ports_without_checkpoint(self) -> port.ExportPorts:
+        """The ports of what never records anything."""
+        self.checkpoint = cast("port.ExportCheckpoint", None)
+        return self.ports()
+
     def _tell(self, event: Event) -> None:
         self.events.append(event)
         self.listener(event)
