@@ -14,7 +14,7 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev
 	@touch $@
 
-demo: $(READY)  ## upload real images to the embedded emulator and compare every hash (IMAGES=folder for your own)
+demo: $(READY)  ## real images in, a job on them, results out; every hash compared (IMAGES=folder for your own)
 	$(BIN)/python -m rfbulk.cli.demo $(if $(IMAGES),--images '$(IMAGES)')
 
 test: $(READY)  ## all tests
