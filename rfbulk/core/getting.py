@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from rfbulk.core.hashes import StoredHashes
     from rfbulk.core.heads import Head
 
+MARK_BYTES: Final = 1 << 20
+"""From here on it pays to continue what broke off. What is smaller is fetched anew in the time that a mark costs."""
+
 _EXPIRED: Final = frozenset({"ExpiredToken", "RequestExpired"})
 _STRONG_ETAG: Final = re.compile(r'"[\x21\x23-\x7e]{1,200}"')
 _CONTENT_RANGE: Final = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)", re.ASCII)

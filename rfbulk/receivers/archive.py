@@ -2,6 +2,9 @@
 
 Members lie there under numbers: no name of the archive touches the disk before all of it has been found sound, and
 then it is the caller who chooses where each lands. Of an archive that is not, nothing is left.
+
+A connection that breaks is continued at once, as long as each brings `MARK_BYTES`: what has been unpacked stays.
+After a crash an archive begins anew, since the state of its inflater is nowhere but in memory.
 """
 
 from __future__ import annotations
@@ -15,13 +18,16 @@ from crc32c import crc32c
 from msgspec.structs import replace
 
 from rfbulk.core.fetching import Check, FetchOutcome, FetchResult, Unpacked
+from rfbulk.core.getting import MARK_BYTES, Continued, judge_continued, mark_of, range_headers
 from rfbulk.core.redaction import excerpt
 from rfbulk.core.tarstream import ArchiveFault, TarStream
 from rfbulk.core.unpacking import Admission, MemberRefused, gunzip, is_gzip
+from rfbulk.edge.downlink import GetBroken
 from rfbulk.edge.landing import write_all
 
 if TYPE_CHECKING:
     from rfbulk.core.unpacking import UnpackLimits
+    from rfbulk.edge.downlink import Answer
     from rfbulk.receivers.attempt import Attempt
     from rfbulk.receivers.intake import Intake
     from rfbulk.receivers.room import Room
@@ -33,11 +39,12 @@ _BY_LENGTH: Final = frozenset({Check.LENGTH, Check.NONE})
 def fetch_archive(attempt: Attempt) -> FetchResult:
     """Fetch the archive and unpack it. Raises whatever an attempt can meet; nothing is staged then."""
     site, staged = attempt.means.site, str(attempt.job.number)
-    intake = attempt.take_in(attempt.ask())
+    answer = attempt.ask()
+    intake = attempt.take_in(answer)
     folder = site.create_folder(staged)
     try:
         unpacking = Unpacking(attempt.job.number, folder, attempt.means.room, attempt.means.limits)
-        unpacking.unpack(intake.pieces())
+        unpacking.unpack(_continued(attempt, answer, intake))
         check, detail = _check_of(intake, is_gzip=unpacking.is_gzip)
     except BaseException:
         site.remove(staged)
@@ -52,6 +59,24 @@ def fetch_archive(attempt: Attempt) -> FetchResult:
         members=tuple(unpacking.members),
         refused=tuple(unpacking.refused),
     )
+
+
+def _continued(attempt: Attempt, answer: Answer, intake: Intake) -> Iterator[memoryview]:
+    """Give all pieces of the archive, over as many connections as it takes."""
+    mark = mark_of(answer.head, intake.stored, boot="")
+    while True:
+        begun = intake.received
+        try:
+            yield from intake.pieces()
+        except GetBroken:
+            if mark is None or intake.received - begun < MARK_BYTES:
+                raise
+            rest = attempt.ask(range_headers(mark, intake.received))
+            if judge_continued(rest.head, mark, intake.received) is not Continued.REST:
+                raise
+            intake.go_on_with(rest)
+        else:
+            return
 
 
 def _check_of(intake: Intake, *, is_gzip: bool) -> tuple[Check, str]:

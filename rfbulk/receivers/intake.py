@@ -63,6 +63,7 @@ class Intake:
         self.stored = stored_hashes(answer.head.headers, is_partial=digest is not None)
         self.digest = digest or Digest(with_md5=self.stored.needs_md5)
         self.received = 0
+        self._is_delimited = answer.head.is_chunked or answer.head.length is not None
         self._answer = answer
         self._tap = tap
         self._rate = rate
@@ -80,8 +81,10 @@ class Intake:
             self._on_bytes(count)
             yield piece
 
+    def go_on_with(self, answer: Answer) -> None:
+        """Take the rest from another answer."""
+        self._answer = answer
+
     def judge(self) -> Whole:
         """Tell by what the file, which has come to its end, is whole."""
-        head = self._answer.head
-        is_delimited = head.is_chunked or head.length is not None
-        return judge_whole(self.stored, self.digest.crc32c, self.digest.md5, is_delimited=is_delimited)
+        return judge_whole(self.stored, self.digest.crc32c, self.digest.md5, is_delimited=self._is_delimited)

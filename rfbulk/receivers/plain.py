@@ -16,7 +16,7 @@ import msgspec
 
 from rfbulk.core.failpoints import Failpoint
 from rfbulk.core.fetching import FetchOutcome, FetchResult
-from rfbulk.core.getting import Continued, Mark, judge_continued, mark_of, range_headers
+from rfbulk.core.getting import MARK_BYTES, Continued, Mark, judge_continued, mark_of, range_headers
 from rfbulk.core.hashes import stored_hashes
 from rfbulk.edge.landing import write_all
 from rfbulk.receivers.attempt import Attempt, Ended
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from rfbulk.edge.downlink import Answer
     from rfbulk.edge.landing import Site
     from rfbulk.receivers.intake import Intake
-
-MARK_BYTES: Final = 1 << 20
-"""From here on it pays to continue. What is smaller is fetched anew in the time that a mark costs."""
 
 _MAX_MARK_BYTES: Final = 4096
 _NEVER: Final = 1 << 62

@@ -15,13 +15,13 @@ import pytest
 
 from rfbulk.core.failpoints import Failpoint
 from rfbulk.core.fetching import Check, FetchJob, FetchKind, FetchOutcome
+from rfbulk.core.getting import MARK_BYTES
 from rfbulk.core.secrets import SignedUrl
 from rfbulk.core.unpacking import UnpackLimits
 from rfbulk.edge import threads
 from rfbulk.edge.transport import TransportOptions
 from rfbulk.errors import NotAuthorised, ServiceRefused, UsageError
 from rfbulk.receivers.inline import GROUP_BYTES, InlineReceiver
-from rfbulk.receivers.plain import MARK_BYTES
 from tests.receivers.conftest import Unlimited
 from tests.support.archives import packed, tar_of
 from tests.support.stores import Asked, Talk, google, head_of, honest, open_store

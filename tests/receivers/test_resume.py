@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from rfbulk.core.fetching import Check, FetchOutcome, FetchResult
-from rfbulk.core.getting import Mark
-from rfbulk.receivers.plain import MARK_BYTES
+from rfbulk.core.getting import MARK_BYTES, Mark
+from tests.support.archives import packed, tar_of
 from tests.support.stores import SIGNATURE, Asked, Handler, Talk, google, head_of, honest, open_store
 
 if TYPE_CHECKING:
@@ -264,3 +264,75 @@ async def test_a_file_whose_path_is_taken_need_not_come_again_for_another(open_r
             (result,) = await receiver.fetch([target.job(store.url(), path="a~2.jpg")], ignore)
     assert (result.outcome, result.bytes_received) == (FetchOutcome.FETCHED, 1)
     assert target.landed() == {"a.jpg": b"mine", "a~2.jpg": BODY}
+
+
+# archives
+
+
+CONTENT = os.urandom(4 * MARK_BYTES)
+ARCHIVE = packed(tar_of({"a": CONTENT, "b": b"b"}))
+
+
+def breaking(*, step: int, headers: tuple[str, ...] = google(ARCHIVE), data: bytes = ARCHIVE) -> Handler:
+    """Hang up behind every so many bytes, and give ranges."""
+
+    def handle(asked: Asked, talk: Talk) -> None:
+        start = asked.range_from or 0
+        if asked.range_from is None:
+            talk.say(head_of("200 OK", f"Content-Length: {len(data)}", *headers))
+        else:
+            said = f"Content-Range: bytes {start}-{len(data) - 1}/{len(data)}"
+            talk.say(head_of("206 x", f"Content-Length: {len(data) - start}", said, *headers))
+        talk.say(data[start : start + step])
+        talk.hang_up()
+
+    return handle
+
+
+async def unpack(open_receiver: Open, target: Target, handler: Handler) -> tuple[list[Asked], FetchResult]:
+    with open_store(handler) as store:
+        async with open_receiver() as receiver:
+            (result,) = await receiver.fetch([target.tar(store.url())], ignore)
+    return store.asked, result
+
+
+async def test_an_archive_goes_on_over_another_connection(open_receiver: Open, target: Target) -> None:
+    asked, result = await unpack(open_receiver, target, breaking(step=CUT))
+    assert [seen.range_from for seen in asked] == [None, *range(CUT, len(ARCHIVE), CUT)]
+    assert (result.outcome, result.check) == (FetchOutcome.FETCHED, Check.CRC32C)
+    assert (result.bytes_received, result.size, result.resumed_from) == (len(ARCHIVE), len(ARCHIVE), 0)
+    assert target.staged() == {"1/0": CONTENT, "1/1": b"b"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "step", "requests"),
+    [((), CUT, 1), (('ETag: W/"weak"',), CUT, 1), (google(ARCHIVE), MARK_BYTES // 2, 1)],
+    ids=["no etag", "a weak etag", "too little each time"],
+)
+async def test_an_archive_that_cannot_go_on_leaves_nothing(
+    open_receiver: Open, target: Target, headers: tuple[str, ...], step: int, requests: int
+) -> None:
+    asked, result = await unpack(open_receiver, target, breaking(step=step, headers=headers))
+    assert (result.outcome, len(asked)) == (FetchOutcome.BROKEN, requests)
+    assert target.staged() == {}
+
+
+@pytest.mark.parametrize(
+    "then",
+    [
+        honest({"o": ARCHIVE[:-1] + b"x"}),
+        lambda _asked, talk: talk.answer(b"", status="403 Forbidden"),
+        lambda _asked, talk: talk.answer(b"", status="503 Busy"),
+        lambda _asked, talk: talk.hang_up(),
+    ],
+    ids=["another file", "expired", "busy", "broken again"],
+)
+async def test_an_archive_whose_rest_does_not_come_is_broken(
+    open_receiver: Open, target: Target, then: Handler
+) -> None:
+    def handle(asked: Asked, talk: Talk) -> None:
+        (breaking(step=CUT) if asked.range_from is None else then)(asked, talk)
+
+    asked, result = await unpack(open_receiver, target, handle)
+    assert (result.outcome, len(asked)) == (FetchOutcome.BROKEN, 2)
+    assert (result.members, target.staged()) == ((), {})
