@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -132,17 +133,16 @@ class _Export:
                 await self._land_what_is_staged()
                 await self._fetch_all()
                 tasks.cancel_scope.cancel()
-        finally:
-            await self._flush()
+        except BaseException:
+            with anyio.move_on_after(FLUSH_SECONDS, shield=True), suppress(RfbulkError):
+                await self._recorder.flush()
+            raise
+        await self._recorder.flush()
         if self._request.stop.is_set():
             return
         if not self._tally.listed:
             self._ports.tell(Warned(f"batch {self._request.batch} lists no file: is it ready?"))
         self._phase("done")
-
-    async def _flush(self) -> None:
-        with anyio.move_on_after(FLUSH_SECONDS, shield=True):
-            await self._recorder.flush()
 
     # what is asked for
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from anyio.streams.memory import MemoryObjectSendStream
 
+    from rfbulk.core.fetching import Fingerprint
     from rfbulk.core.wire import RemoteFile
     from rfbulk.pipeline.export_ports import ExportPorts
     from rfbulk.pipeline.export_tally import ExportTally
@@ -123,7 +124,7 @@ class FileLister:
     async def _look(self, here: Sequence[Element]) -> list[Presence]:
         plain = [element for element in here if element.kind is FetchKind.PLAIN]
         marks = [(element.path, element.fingerprint) for element in plain if element.fingerprint is not None]
-        found = iter(await anyio.to_thread.run_sync(self.ports.target.look, marks))
+        found = iter(await self._look_at(marks))
         presences = {element.id: next(found) for element in plain if element.fingerprint is not None}
         for element in here:
             if element.kind is not FetchKind.PLAIN:  # one at a time: each may have a hundred thousand members
@@ -133,7 +134,11 @@ class FileLister:
     async def _look_inside(self, archive: Element) -> Presence:
         (members,) = await self.ports.checkpoint.members([archive])
         marks = [(member.path, member.fingerprint) for member in members if member.fingerprint is not None]
-        return _worst(await anyio.to_thread.run_sync(self.ports.target.look, marks))
+        return _worst(await self._look_at(marks))
+
+    async def _look_at(self, marks: Sequence[tuple[str, Fingerprint]]) -> list[Presence]:
+        """A disk that hangs may be left behind: this only looks."""
+        return await anyio.to_thread.run_sync(self.ports.target.look, marks, abandon_on_cancel=True)
 
     def _groups(self, wanted: Sequence[Wanted]) -> Iterator[list[Wanted]]:
         """What may be large alone and first, what is small together."""

@@ -536,6 +536,17 @@ async def test_a_defect_comes_out_as_itself(exporting: ExportWorld) -> None:
         await exporting.export()
 
 
+async def test_an_error_is_not_hidden_by_a_disk_that_fails_next(exporting: ExportWorld) -> None:
+    exporting.receiver.script.extend([GOOD, NO_ROOM])
+
+    def fail() -> None:
+        raise TransferFailed("write")
+
+    exporting.interruption = Interruption(1, of=frozenset({"sync"}), strike=fail)
+    with pytest.raises(NoRoom):
+        await exporting.export(concurrency=1)
+
+
 async def test_a_stop_lets_fetches_in_flight_finish_and_begins_no_other(make_export: MakeExport) -> None:
     world = make_export(12)
     stop = anyio.Event()
