@@ -11,6 +11,7 @@ from rfbulk.client.context import Context, uploads_dir
 from rfbulk.client.listening import hearing_inbox
 from rfbulk.core.limits import batch_id as checked_batch_id
 from rfbulk.core.notices import batch_subject
+from rfbulk.core.readiness import QUIET_SECONDS, Expected
 from rfbulk.edge.checkpoint import summaries
 from rfbulk.events import OnEvent
 from rfbulk.pipeline.watching import BatchPorts, watch_batch
@@ -20,20 +21,30 @@ if TYPE_CHECKING:
 
 
 async def wait_for_batch(
-    context: Context, batch_id: str, expect: int | None, seconds: float, on_event: OnEvent
+    context: Context,
+    batch_id: str,
+    expect: int | None,
+    seconds: float,
+    on_event: OnEvent,
+    *,
+    quiet_seconds: float = QUIET_SECONDS,
 ) -> BatchState:
     """As `Client.wait_for_batch` promises."""
     batch = checked_batch_id(batch_id)
     workspace = await context.persist(context.api.workspace, tell=on_event)
-    if expect is None:
-        expect = await anyio.to_thread.run_sync(expected_images, context, workspace, batch)
-    ports = BatchPorts(context.api, context.clock, context.settings.retry, on_event, context.bell)
-    work = partial(watch_batch, ports, batch, expect=expect, seconds=seconds)
+
+    async def expected() -> Expected:
+        if expect is not None:
+            return Expected(expect)
+        return await anyio.to_thread.run_sync(expected_images, context, workspace, batch)
+
+    ports = BatchPorts(context.api, context.clock, context.settings.retry, on_event, expected, context.bell)
+    work = partial(watch_batch, ports, batch, seconds=seconds, quiet_seconds=quiet_seconds)
     return await hearing_inbox(context, batch_subject(batch), work)
 
 
-def expected_images(context: Context, workspace: str, batch: str) -> int | None:
-    """Return how many images uploads from this machine bring into a batch, None if it knows of none.
+def expected_images(context: Context, workspace: str, batch: str) -> Expected:
+    """Return how many images uploads from this machine bring into a batch.
 
     What is still to be sent counts, so that a batch is not ready while its upload is under way or left unfinished.
     """
@@ -44,4 +55,6 @@ def expected_images(context: Context, workspace: str, batch: str) -> int | None:
         if "error" not in summary
         and (summary["service"], summary["workspace"], summary["batch"]) == (context.api_url, workspace, batch)
     ]
-    return sum(summary["images_sent"] + summary["images_left"] for summary in found) if found else None
+    files = sum(summary["images_sent"] + summary["images_left"] for summary in found)
+    is_filling = any(summary["images_left"] or not summary["scan_finished"] for summary in found)
+    return Expected(files if found else None, is_filling)

@@ -40,7 +40,9 @@ async def work_off(context: Context, flows: Sequence[Flow], batch: str, on_event
     works = await _works(context, flow, batch, on_event)
     is_new = False
     if not await works.job_is_known():
-        state = await wait_for_batch(context, batch, flow.expect, flow.ready_seconds, on_event)
+        state = await wait_for_batch(
+            context, batch, flow.expect, flow.ready_seconds, on_event, quiet_seconds=flow.quiet_seconds
+        )
         _refuse_incomplete(batch, state, flow)
         is_new = await works.start_job()
     report = await works.wait_for_job(is_new=is_new)

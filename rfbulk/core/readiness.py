@@ -26,14 +26,23 @@ class Readiness(StrEnum):
     FAILED = "failed"  # all is over, and it will never be ready
 
 
+class Expected(msgspec.Struct, frozen=True):
+    """How many files a batch is to hold, as far as that is known now. `is_filling` as in `BatchState`."""
+
+    files: int | None = None
+    is_filling: bool = False
+
+
 class BatchState(msgspec.Struct):
     """What a batch shows: how many files are counted, its shards by kind, which shards and files failed, and why.
 
-    `expected` is how many files there must be, None where nobody knows.
+    `expected` is how many files there must be, None where nobody knows. `is_filling` tells that an upload which is
+    known here has not come to its end, so that more is to come whatever is counted.
     """
 
     count: int = 0
     expected: int | None = None
+    is_filling: bool = False
     is_ready: bool = False
     shards: dict[RowKind, int] = {}
     failed: list[tuple[str, str]] = []
@@ -60,6 +69,7 @@ def readiness(state: BatchState, *, is_quiet: bool) -> Readiness:
     ========= ============ ============== ====================
     pending   failed       counted        verdict
     ========= ============ ============== ====================
+    (while an upload fills it)            wait
     some      any          any            wait
     none      some shards  any            failed, once quiet
     none      none         as expected    ready
@@ -70,7 +80,7 @@ def readiness(state: BatchState, *, is_quiet: bool) -> Readiness:
     none      none         none           wait
     ========= ============ ============== ====================
     """
-    if state.pending:
+    if state.is_filling or state.pending:
         return Readiness.WAIT
     if state.shards.get(RowKind.ERROR, 0):
         return Readiness.FAILED if is_quiet else Readiness.WAIT

@@ -77,5 +77,5 @@ def fault_of_batch(upload: UploadReport, *, allow_incomplete: bool) -> str:
     if upload.ingest_failed:
         return f"the service failed to take in a part of the batch: {upload.ingest_detail or 'it gives no reason'}"
     if upload.has_failures:
-        return "the batch is incomplete: the upload names what is missing"
+        return "the batch is incomplete, or not what was to be sent: the upload's report names what is wrong"
     return ""

@@ -24,7 +24,8 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     `batches` are patterns of names (`cam-*`). `job` says what is done with it. `output` is the folder of the results,
     in which `{batch}` stands for the batch's name. `stage` is whose results are exported (None: the export stage's).
-    `expect` is how many files such a batch has, if that is known; otherwise it is in once its count has stood still.
+    `expect` is how many files such a batch has, if that is known; otherwise it is in once its count has stood still
+    for `quiet_seconds`.
     """
 
     job: WorkflowJob
@@ -33,6 +34,7 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     stage: str | None = None
     expect: Annotated[int, msgspec.Meta(ge=1)] | None = None
     allow_incomplete: bool = False
+    quiet_seconds: Positive = 120.0
     ready_seconds: Positive = 7200.0
     job_seconds: Positive = 21_600.0
 

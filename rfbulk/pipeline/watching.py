@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from rfbulk.core.notices import batch_subject
 from rfbulk.core.polling import Pace
-from rfbulk.core.readiness import QUIET_SECONDS, BatchState, Readiness, readiness
+from rfbulk.core.readiness import QUIET_SECONDS, BatchState, Expected, Readiness, readiness
 from rfbulk.errors import WaitTimeout
 from rfbulk.events import ConfirmProgress, PhaseChanged
 from rfbulk.pipeline.bell import Bell
@@ -28,12 +28,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class BatchPorts:
-    """Everything outside that waiting for a batch needs."""
+    """Everything outside that waiting for a batch needs. `expected` is asked at each look: uploads go on meanwhile."""
 
     service: Service
     clock: Clock
     policy: RetryPolicy
     tell: OnEvent
+    expected: Callable[[], Awaitable[Expected]]
     bell: Bell = field(default_factory=Bell)
 
     async def persist(self, call: Callable[[], Awaitable[T]]) -> T:
@@ -45,7 +46,6 @@ async def watch_batch(
     ports: BatchPorts,
     batch: BatchId,
     *,
-    expect: int | None,
     seconds: float,
     quiet_seconds: float = QUIET_SECONDS,
 ) -> BatchState:
@@ -63,12 +63,12 @@ async def watch_batch(
     last, changed_at = BatchState(-1), clock.monotonic()
     with ports.bell.listen(batch_subject(batch), clock) as ear:
         while True:
-            state = await looking.look(expect)
+            state = await looking.look(await ports.expected())
             now = clock.monotonic()
             has_changed = state != last
             last, changed_at = state, now if has_changed else changed_at
             pace.spent(looking.requests, now, has_changed=has_changed)
-            ports.tell(ConfirmProgress(state.count, expect or state.count, state.pending))
+            ports.tell(ConfirmProgress(state.count, state.expected or state.count, state.pending))
             verdict = readiness(state, is_quiet=now - changed_at >= quiet_seconds)
             if verdict is not Readiness.WAIT:
                 state.is_ready = verdict is Readiness.READY
@@ -90,12 +90,12 @@ class _Looking:
         self._last_count: int | None = None
         self.requests = 0
 
-    async def look(self, expect: int | None) -> BatchState:
+    async def look(self, expected: Expected) -> BatchState:
         """Ask for the count, and for the shards where they can matter."""
         self.requests = 0
         count = await self._ask(partial(self._ports.service.count, self._batch))
-        state = BatchState(count or 0, expect)
-        is_growing = count != self._last_count and expect is not None and (count or 0) < expect
+        state = BatchState(count or 0, expected.files, expected.is_filling)
+        is_growing = count != self._last_count and (count or 0) < (expected.files or 0)
         self._last_count = count
         if count is None or is_growing:
             return state
@@ -120,9 +120,10 @@ class _Looking:
 
 def _timed_out(batch: BatchId, state: BatchState, seconds: float) -> WaitTimeout:
     wanted = f" of {state.expected}" if state.expected is not None else ""
+    cause = f"after {seconds:g} s it counts {state.count}{wanted} files and {state.pending} shards are pending"
     return WaitTimeout(
         "wait for",
         f"batch {batch}",
-        cause=f"after {seconds:g} s it counts {state.count}{wanted} files and {state.pending} shards are pending",
+        cause=f"{cause}, and its upload has not come to an end" if state.is_filling else cause,
         advice="run the same again to go on waiting",
     )

@@ -133,10 +133,8 @@ async def test_no_job_starts_on_an_incomplete_batch_unless_that_is_allowed(allow
     report, _ = await run(works, allow_incomplete=allow_incomplete)
     assert (works.started, report.is_done) == (int(allow_incomplete), allow_incomplete)
     if not allow_incomplete:
-        assert (report.step, report.stopped) == (
-            Step.UPLOAD,
-            "the batch is incomplete: the upload names what is missing",
-        )
+        assert report.step is Step.UPLOAD
+        assert report.stopped.startswith("the batch is incomplete")
 
 
 async def test_nothing_is_exported_of_a_failed_job() -> None:

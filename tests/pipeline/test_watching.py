@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import anyio
 import pytest
 
 from rfbulk.core.confirming import RowKind
 from rfbulk.core.notices import batch_subject
-from rfbulk.core.readiness import BatchState
+from rfbulk.core.readiness import BatchState, Expected
 from rfbulk.errors import ProtocolError, TroublePassing, WaitTimeout
 from rfbulk.events import ConfirmProgress, Event
 from rfbulk.pipeline.bell import Bell
@@ -30,11 +30,18 @@ def batch_of(*counts: int, clock: FakeClock, at: Callable[[int], float] = lambda
     return service
 
 
+def expecting(files: int | None) -> Callable[[], Awaitable[Expected]]:
+    async def expected() -> Expected:
+        return Expected(files)
+
+    return expected
+
+
 async def watch(service: FakeService, *, expect: int | None = None, seconds: float = 600.0) -> BatchState:
     events: list[Event] = []
     state = await service.clock.run(
         lambda: watch_batch(
-            BatchPorts(service, service.clock, POLICY, events.append), BATCH, expect=expect, seconds=seconds
+            BatchPorts(service, service.clock, POLICY, events.append, expecting(expect)), BATCH, seconds=seconds
         )
     )
     assert isinstance(events[-1], ConfirmProgress)
@@ -130,12 +137,12 @@ async def test_six_hours_stay_under_one_request_in_two_seconds() -> None:
 async def test_a_notification_makes_the_next_look_come_sooner() -> None:
     service = batch_of(3, clock=FakeClock(), at=lambda _number: 5000.0)
     bell, clock = Bell(), service.clock
-    ports = BatchPorts(service, clock, POLICY, lambda _event: None, bell)
+    ports = BatchPorts(service, clock, POLICY, lambda _event: None, expecting(3), bell)
 
     async def both() -> None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(ring)
-            await watch_batch(ports, BATCH, expect=3, seconds=1e6)
+            await watch_batch(ports, BATCH, seconds=1e6)
 
     async def ring() -> None:
         await clock.sleep(4000.5)
@@ -143,3 +150,19 @@ async def test_a_notification_makes_the_next_look_come_sooner() -> None:
 
     await clock.run(both)
     assert clock.now < 5002.0
+
+
+async def test_a_batch_that_is_being_filled_is_not_ready_whatever_is_counted() -> None:
+    """No job may start on half of what an upload brings because its other half had not been found yet."""
+    service = batch_of(3, clock=FakeClock())
+    clock = service.clock
+
+    async def expected() -> Expected:
+        return Expected(3, is_filling=clock.now < 3000.0)
+
+    ports = BatchPorts(service, clock, POLICY, lambda _event: None, expected)
+    state = await clock.run(lambda: watch_batch(ports, BATCH, seconds=1e6))
+    assert (state.is_ready, clock.now >= 3000.0) == (True, True)
+    service.clock.now = 1000.0
+    with pytest.raises(WaitTimeout, match="its upload has not come to an end"):
+        await clock.run(lambda: watch_batch(ports, BATCH, seconds=60.0))
