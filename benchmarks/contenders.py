@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.bench import ROOT
 from benchmarks.process import Command, run_command
-from benchmarks.sink import compiled
+from benchmarks.servers import compiled
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,8 +14,8 @@ from benchmarks.bench import HOME, Goal, Outcome, Scenario, Table
 from benchmarks.contenders import Contender, Job, rfbulk, rfbulk_environment
 from benchmarks.datasets import NORMAL, DataSet, prepare
 from benchmarks.process import Command, run_command
-from benchmarks.rounds import fresh_job
 from benchmarks.sink import Sink
+from benchmarks.uploading import fresh_job
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,4 +1,4 @@
-/* The part of HTTP/1.1 that the sink needs: keep-alive requests whose bodies are read span by span. */
+/* The part of HTTP/1.1 that the servers need: keep-alive requests whose bodies are read span by span. */
 #ifndef HTTP_H
 #define HTTP_H
 
@@ -28,6 +28,7 @@ struct request {
     char method[8];
     char path[1024];
     char query[4096];
+    char range[64], if_range[64]; /* empty where there is none */
     uint64_t left; /* bytes of the body, or of its present chunk, that are still to come */
     bool chunked, body_ended, wants_continue, closes;
 };
@@ -127,6 +128,10 @@ static inline void request_read_header(struct request *request, const char *line
         request->wants_continue = strcasecmp(value, "100-continue") == 0;
     else if ((value = header_value(line, "connection")) != NULL)
         request->closes = strcasecmp(value, "close") == 0;
+    else if ((value = header_value(line, "range")) != NULL)
+        snprintf(request->range, sizeof request->range, "%s", value);
+    else if ((value = header_value(line, "if-range")) != NULL)
+        snprintf(request->if_range, sizeof request->if_range, "%s", value);
 }
 
 /* Read a request up to its body. False when there is none, or one that is not understood. */
@@ -190,17 +195,24 @@ static inline ssize_t request_body(struct connection *connection, struct request
     return (ssize_t)taken;
 }
 
-/* The value of a number in the query, or a default. */
-static inline unsigned long request_number(const struct request *request, const char *name, unsigned long otherwise)
+/* Where the value of a name in the query begins, or NULL. It ends with an ampersand or with the query. */
+static inline const char *request_value(const struct request *request, const char *name)
 {
     size_t length = strlen(name);
     for (const char *at = request->query; at != NULL && *at != '\0';) {
         if (strncmp(at, name, length) == 0 && at[length] == '=')
-            return strtoul(at + length + 1, NULL, 10);
+            return at + length + 1;
         at = strchr(at, '&');
         at = at == NULL ? NULL : at + 1;
     }
-    return otherwise;
+    return NULL;
+}
+
+/* The value of a number in the query, or a default. */
+static inline unsigned long request_number(const struct request *request, const char *name, unsigned long otherwise)
+{
+    const char *value = request_value(request, name);
+    return value == NULL ? otherwise : strtoul(value, NULL, 10);
 }
 
 /* Answer. `headers` are further header lines, each with its line end. */

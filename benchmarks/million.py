@@ -16,8 +16,9 @@ from benchmarks.bench import HOME, Goal, Outcome, Scenario, Table
 from benchmarks.contenders import Contender, rfbulk
 from benchmarks.datasets import TINY, DataSet, prepare_files
 from benchmarks.process import Command, run_command
-from benchmarks.rounds import Run, attempt, fresh_job
-from benchmarks.sink import Sink
+from benchmarks.rounds import Run
+from benchmarks.sink import Sink, Stats
+from benchmarks.uploading import attempt, fresh_job
 
 if TYPE_CHECKING:
     from benchmarks.bench import Bench
@@ -44,9 +45,9 @@ class Size:
     """All that was found for one number of files. Memory was watched in the checked run only."""
 
     data: DataSet
-    checked: Run
-    timed: tuple[Run, ...]
-    again: tuple[Run, ...]
+    checked: Run[Stats]
+    timed: tuple[Run[Stats], ...]
+    again: tuple[Run[Stats], ...]
     scan_seconds: float
     problems: tuple[str, ...]
 

@@ -9,23 +9,14 @@
  *
  * Every request with an api key counts as authorised. A thread serves each connection. */
 #define _GNU_SOURCE
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <pthread.h>
-#include <signal.h>
-#include <sys/resource.h>
-
 #include "crc32c.h"
-#include "http.h"
+#include "server.h"
 #include "store.h"
 #include "tarwalk.h"
 
 #define STAGING "/data-staging/v1/external/"
 #define SHARD_LIMIT_BYTES 5368709120ull /* above any contender's shard */
 #define DAY_SECONDS 86400
-
-static int listening_port;
 
 /* What arrived in the body of one PUT. */
 struct receipt {
@@ -48,15 +39,6 @@ static bool receive_tar(struct connection *connection, struct request *request, 
         tar_feed(&receipt->walk, span, (size_t)length);
     }
     receipt->crc = crc32c_value(state);
-    return length == 0;
-}
-
-static bool discard_body(struct connection *connection, struct request *request)
-{
-    const unsigned char *span;
-    ssize_t length;
-    while ((length = request_body(connection, request, &span)) > 0)
-        ;
     return length == 0;
 }
 
@@ -88,15 +70,6 @@ static bool answer_stored(struct connection *connection, uint32_t crc)
     base64_crc(crc, encoded);
     snprintf(headers, sizeof headers, "x-goog-hash: crc32c=%s\r\nETag: \"%08x\"\r\n", encoded, (unsigned)crc);
     return answer(connection, "200 OK", headers, "", NULL);
-}
-
-static bool answer_failure(struct connection *connection, const char *status, const char *why)
-{
-    struct text body = {NULL, 0, 0};
-    text_add(&body, "{\"error\": \"%s\"}", why);
-    bool sent = answer_json(connection, status, &body);
-    free(body.data);
-    return sent;
 }
 
 static bool put_shard(struct connection *connection, struct request *request)
@@ -142,14 +115,6 @@ static bool post_grant(struct connection *connection, const char *id)
     bool sent = answer_json(connection, "200 OK", &body);
     free(body.data);
     return sent;
-}
-
-static void add_date(struct text *text, time_t when)
-{
-    char date[32];
-    struct tm parts;
-    strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%S+00:00", gmtime_r(&when, &parts));
-    text_add(text, "\"%s\"", date);
 }
 
 static void add_metadata(struct text *text, const struct batch *batch)
@@ -263,10 +228,6 @@ static bool serve_staging(struct connection *connection, struct request *request
 
 static bool answer_stats(struct connection *connection)
 {
-    struct rusage usage;
-    getrusage(RUSAGE_SELF, &usage);
-    double cpu = (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
-                 (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
     struct text body = {NULL, 0, 0};
     pthread_mutex_lock(&store.lock);
     struct totals totals = store.totals;
@@ -278,18 +239,9 @@ static bool answer_stats(struct connection *connection)
              (unsigned long long)totals.body_bytes, (unsigned long long)totals.images,
              (unsigned long long)totals.image_bytes);
     text_add(&body, "\"image_sum\": %llu, \"crc_sum\": %llu, \"cpu_seconds\": %.6f, ",
-             (unsigned long long)totals.image_sum, (unsigned long long)totals.crc_sum, cpu);
+             (unsigned long long)totals.image_sum, (unsigned long long)totals.crc_sum, processor_seconds());
     text_add(&body, "\"first_request\": %.6f, \"first_put\": %.6f, \"last_put\": %.6f}", totals.first_request,
              totals.first_put, totals.last_put);
-    bool sent = answer_json(connection, "200 OK", &body);
-    free(body.data);
-    return sent;
-}
-
-static bool answer_workspace(struct connection *connection)
-{
-    struct text body = {NULL, 0, 0};
-    text_add(&body, "{\"workspace\": \"bench\"}");
     bool sent = answer_json(connection, "200 OK", &body);
     free(body.data);
     return sent;
@@ -317,64 +269,8 @@ static bool serve(struct connection *connection, struct request *request)
     return answer_failure(connection, "404 Not Found", "the sink has no such call");
 }
 
-static void *serve_connection(void *argument)
-{
-    struct connection connection = {.socket = (int)(intptr_t)argument, .buffer = malloc(CONNECTION_BYTES + 1)};
-    struct request *request = malloc(sizeof *request);
-    if (connection.buffer == NULL || request == NULL)
-        abort();
-    while (request_read(&connection, request) && serve(&connection, request) && !request->closes)
-        ;
-    close(connection.socket);
-    free(request);
-    free(connection.buffer);
-    return NULL;
-}
-
-static void *accept_connections(void *argument)
-{
-    int listener = (int)(intptr_t)argument, yes = 1;
-    pthread_attr_t detached;
-    pthread_attr_init(&detached);
-    pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
-    for (;;) {
-        int socket = accept(listener, NULL, NULL);
-        pthread_t thread;
-        if (socket < 0)
-            continue;
-        setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
-        if (pthread_create(&thread, &detached, serve_connection, (void *)(intptr_t)socket) != 0)
-            close(socket);
-    }
-    return NULL;
-}
-
-static int listen_anywhere(void)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t length = sizeof address;
-    int listener = socket(AF_INET, SOCK_STREAM, 0);
-    if (listener < 0 || bind(listener, (struct sockaddr *)&address, sizeof address) != 0 || listen(listener, 512) != 0 ||
-        getsockname(listener, (struct sockaddr *)&address, &length) != 0) {
-        perror("sink: cannot listen");
-        exit(1);
-    }
-    listening_port = ntohs(address.sin_port);
-    return listener;
-}
-
 int main(void)
 {
-    pthread_t thread;
-    char byte;
-    signal(SIGPIPE, SIG_IGN);
     crc32c_prepare();
-    int listener = listen_anywhere();
-    if (pthread_create(&thread, NULL, accept_connections, (void *)(intptr_t)listener) != 0)
-        return 1;
-    printf("%d\n", listening_port);
-    fflush(stdout);
-    while (read(0, &byte, 1) > 0) /* whoever started the sink holds the other end */
-        ;
-    return 0;
+    return serve_until_input_ends();
 }

@@ -10,6 +10,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "clock.h"
+
 struct shard {
     bool stored;
     uint64_t images;
@@ -37,13 +39,6 @@ static struct {
     struct totals totals;
     bool sums; /* whether each image's checksum is taken, which costs time */
 } store = {.lock = PTHREAD_MUTEX_INITIALIZER};
-
-static inline double monotonic_seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
-}
 
 static inline void *store_grow(void *items, size_t count, size_t *room, size_t size)
 {

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 from benchmarks.bench import Goal, Outcome, Scenario, Table
 from benchmarks.contenders import CURL, LIMIT, RFBULK, RIVAL, contenders
 from benchmarks.datasets import LARGE, NORMAL, SMALL, DataSet, Shape, prepare
-from benchmarks.rounds import Run, Series, play
+from benchmarks.figures import cpu, named, peak, ratio, spread, wall, without_start
+from benchmarks.uploading import play_uploads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from benchmarks.bench import Bench
+    from benchmarks.rounds import Run, Series
+    from benchmarks.sink import Stats
 
 COLUMNS = (
     "",
@@ -45,7 +46,7 @@ def run(shape: Shape, bench: Bench) -> Outcome:
     """Upload one set by all who can, in turns."""
     data = prepare(shape, bench)
     entrants, missing = contenders(bench)
-    series = play(entrants, data, rounds=bench.rounds, build=bench.build)
+    series = play_uploads(entrants, data, rounds=bench.rounds, build=bench.build)
     size = f"{data.files:,} files, {data.total_bytes / 1e9:.2f} GB"
     title = f"upload {shape.name}: {size}, {bench.rounds} rounds; {_ceiling(series, data)}"
     return Outcome(
@@ -57,62 +58,37 @@ def run(shape: Shape, bench: Bench) -> Outcome:
     )
 
 
-def _row(mine: Series, all_series: list[Series], data: DataSet) -> tuple[str, ...]:
-    rival, limit = _named(RIVAL, all_series), _named(LIMIT, all_series)
-    walls = [run.cost.wall_seconds for run in mine.timed]
+def _row(mine: Series[Stats], all_series: list[Series[Stats]], data: DataSet) -> tuple[str, ...]:
+    rival, limit = named(RIVAL, all_series), named(LIMIT, all_series)
     return (
         mine.name,
         f"{mine.wall_seconds:.2f}",
-        f"{min(walls):.2f} to {max(walls):.2f}",
+        spread(mine),
         f"{data.total_bytes / 1e6 / mine.wall_seconds:.0f}",
         f"{mine.cpu_seconds / data.total_bytes * 1e9:.2f}",
-        f"{_peak(mine) / 1e6:.0f}",
-        _ratio(_wall, rival, mine),
-        _ratio(_cpu, mine, rival),
-        _ratio(_peak, mine, rival),
-        _ratio(_wall, mine, limit),
+        f"{peak(mine) / 1e6:.0f}",
+        ratio(wall, rival, mine),
+        ratio(cpu, mine, rival),
+        ratio(peak, mine, rival),
+        ratio(wall, mine, limit),
         f"{mine.start_seconds:.2f}",
-        _ratio(_without_start, rival, mine),
-        _ratio(_without_start, mine, limit),
+        ratio(without_start, rival, mine),
+        ratio(without_start, mine, limit),
     )
 
 
-def _ratio(figure: Callable[[Series], float], above: Series | None, below: Series | None) -> str:
-    return "-" if above is None or below is None else f"{figure(above) / max(1e-9, figure(below)):.2f}"
-
-
-def _wall(series: Series) -> float:
-    return series.wall_seconds
-
-
-def _cpu(series: Series) -> float:
-    return series.cpu_seconds
-
-
-def _ceiling(series: list[Series], data: DataSet) -> str:
+def _ceiling(series: list[Series[Stats]], data: DataSet) -> str:
     """Say what the sink itself spends: together with the limit's own, all that these processors can take."""
-    taken = [run.sink_cpu_seconds for each in series for run in each.timed if each.name == LIMIT]
+    taken = [run.server_cpu_seconds for each in series for run in each.timed if each.name == LIMIT]
     return f"the sink took {statistics.median(taken) / data.total_bytes * 1e9:.2f} CPU s/GB of the limit's"
 
 
-def _named(name: str, series: list[Series]) -> Series | None:
-    return next((each for each in series if each.name == name), None)
-
-
-def _without_start(series: Series) -> float:
-    return max(1e-3, series.wall_seconds - series.start_seconds)
-
-
-def _peak(series: Series) -> int:
-    return series.checked.cost.peak_bytes or 0
-
-
-def _goals(shape: Shape, series: list[Series]) -> list[Goal]:
-    mine, rival, curl = (_named(name, series) for name in (RFBULK, RIVAL, CURL))
+def _goals(shape: Shape, series: list[Series[Stats]]) -> list[Goal]:
+    mine, rival, curl = (named(name, series) for name in (RFBULK, RIVAL, CURL))
     goals = []
     if mine and rival:
         times, cpu = rival.wall_seconds / mine.wall_seconds, mine.cpu_seconds / rival.cpu_seconds
-        memory = _peak(mine) / max(1, _peak(rival))
+        memory = peak(mine) / max(1, peak(rival))
         goals += [
             Goal("times as fast as the rival", times, TIMES_THE_RIVAL[shape.name], at_least=True),
             Goal("CPU of the rival's", cpu, CPU_OF_THE_RIVAL),
@@ -123,25 +99,25 @@ def _goals(shape: Shape, series: list[Series]) -> list[Goal]:
     return goals
 
 
-def _record(series: Series, data: DataSet) -> dict[str, object]:
+def _record(series: Series[Stats], data: DataSet) -> dict[str, object]:
     return {
         "contender": series.name,
         "files": data.files,
         "bytes": data.total_bytes,
         "wall_seconds": series.wall_seconds,
         "cpu_seconds": series.cpu_seconds,
-        "peak_bytes": _peak(series),
+        "peak_bytes": peak(series),
         "start_seconds": series.start_seconds,
         "problems": series.problems,
         "runs": [_run_record(run) for run in series.timed],
     }
 
 
-def _run_record(run: Run) -> dict[str, object]:
+def _run_record(run: Run[Stats]) -> dict[str, object]:
     return {
         "wall_seconds": run.cost.wall_seconds,
         "cpu_seconds": run.cost.cpu_seconds,
-        "sink_cpu_seconds": run.sink_cpu_seconds,
+        "sink_cpu_seconds": run.server_cpu_seconds,
         "idle_before": run.idle,
         "first_request_seconds": run.stats.first_request - run.cost.started,
         "first_byte_seconds": run.stats.first_put - run.cost.started,
