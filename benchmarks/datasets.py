@@ -1,4 +1,4 @@
-"""Make the files that are uploaded: named and headed like JPEGs, filled with noise that nothing can compress.
+"""Make the files that are moved: named and headed like JPEGs, filled with noise that nothing can compress.
 
 A set stays where it was made and is used again while its stamp fits, so a folder of sets may grow to tens of GB:
 delete it when the disk is wanted back.
@@ -55,6 +55,7 @@ class DataSet:
 NORMAL = Shape("a", 20_000, 60_000, 140_000, scale=6)
 SMALL = Shape("b", 100_000, 6_000, 10_000, scale=4)
 LARGE = Shape("c", 1_000, 2_000_000, 4_000_000, scale=4, smoke_scale=0.06)
+CROPS = Shape("crops", 20_000, 18_000, 22_000, per_folder=10_000)  # each folder is served as a part
 TINY = Shape("million", 1_000_000, 1_024, 1_024, per_folder=1_000)
 
 
@@ -82,19 +83,28 @@ def _make(shape: Shape, folder: Path, files: int) -> DataSet:
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
-    _refuse_a_full_disk(shape, files, folder)
-    noise = random.Random(f"{shape.name} {files}")  # noqa: S311 -- the same set each time, no secret
-    pool = memoryview(os.urandom(POOL_BYTES))
+    refuse_a_full_disk(folder, files * max(BLOCK_BYTES, (shape.smallest + shape.largest) // 2))
+    noise, pool = noise_of(f"{shape.name} {files}")
     total_bytes = image_sum = 0
     for number, path in enumerate(_paths(shape, folder, files)):
-        size = noise.randint(shape.smallest, shape.largest) - len(HEAD) - 8 - len(TAIL)
-        start = noise.randrange(POOL_BYTES - size)
-        content = b"".join((HEAD, number.to_bytes(8, "big"), pool[start : start + size], TAIL))
+        content = image(number, noise.randint(shape.smallest, shape.largest), noise, pool)
         path.write_bytes(content)
         total_bytes += len(content)
         image_sum += crc32c(content)
     os.sync()  # writing back later would disturb what is measured
     return DataSet(folder, files, total_bytes, image_sum)
+
+
+def noise_of(name: str) -> tuple[random.Random, memoryview]:
+    """Return what images are made of."""
+    return random.Random(name), memoryview(os.urandom(POOL_BYTES))  # noqa: S311 -- the same sizes each time, no secret
+
+
+def image(number: int, size: int, noise: random.Random, pool: memoryview) -> bytes:
+    """Return the content of an image of that size. No two numbers have the same."""
+    size -= len(HEAD) + 8 + len(TAIL)
+    start = noise.randrange(POOL_BYTES - size)
+    return b"".join((HEAD, number.to_bytes(8, "big"), pool[start : start + size], TAIL))
 
 
 def _paths(shape: Shape, folder: Path, files: int) -> Iterator[Path]:
@@ -106,8 +116,9 @@ def _paths(shape: Shape, folder: Path, files: int) -> Iterator[Path]:
         yield inner / f"image-{number:08d}.jpg"
 
 
-def _refuse_a_full_disk(shape: Shape, files: int, folder: Path) -> None:
-    needed = files * max(BLOCK_BYTES, (shape.smallest + shape.largest) // 2) + SPARE_BYTES
+def refuse_a_full_disk(folder: Path, needed: int) -> None:
+    """Leave with a message if the disk has less room than that, and what contenders need besides."""
+    needed += SPARE_BYTES
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise SystemExit(f"{folder} needs {needed / 1e9:.0f} GB and has {free / 1e9:.0f}: try --data or --scale")

@@ -69,5 +69,6 @@ def _versions(bench: Bench) -> dict[str, str | None]:
             str(rival), "-c", "from importlib.metadata import version; print(version('inference-cli'))"
         ),
         "curl": (output_of("curl", "--version") or "").split("\n")[0] or None,
+        "aria2c": (output_of("aria2c", "--version") or "").split("\n")[0] or None,
         "cc": (output_of("cc", "--version") or "").split("\n")[0] or None,
     }

@@ -17,12 +17,12 @@ from pathlib import Path
 if __name__ == "__main__" and not __package__:  # started as a file: let its siblings be found by their full names
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from benchmarks import embedding, history, million, startup, upload
+from benchmarks import embedding, export, history, million, startup, upload
 from benchmarks.bench import HOME, Bench, Outcome, Scenario, Table
 from benchmarks.contenders import RIVAL_VENV
 from benchmarks.process import idle_share
 
-SCENARIOS = {each.name: each for module in (startup, upload, million, embedding) for each in module.SCENARIOS}
+SCENARIOS = {each.name: each for module in (startup, upload, export, million, embedding) for each in module.SCENARIOS}
 QUIET = 0.9  # of the processors' time unused
 
 
@@ -53,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
         "--scenario", action="append", choices=SCENARIOS, metavar="NAME", help="only this; may be repeated"
     )
     parser.add_argument("--rounds", type=int, help="timed rounds (5; 0 with --smoke: checked only)")
-    parser.add_argument("--scale", type=float, help="size of the data sets (each its own: a 6, b 4, c 4, million 1)")
+    parser.add_argument("--scale", type=float, help="size of the data sets (each its own: a 6, b 4, c 4, others 1)")
     parser.add_argument("--smoke", action="store_true", help="everything small, within a minute or so")
     parser.add_argument("--json", type=Path, metavar="FILE", default=HOME / "results" / "history.jsonl")
     parser.add_argument("--data", type=Path, metavar="DIR", default=HOME / "build" / "data", help="where data sets are")
