@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from rfbulk.core.confirming import RowKind, row_kind
-from rfbulk.core.job_wire import Job, Stage, Task
+from rfbulk.core.job_wire import Job, JobLog, Stage, Task, text_of
 from rfbulk.core.redaction import excerpt
 
 EXPORT_STAGE: Final = "export"
@@ -89,14 +89,20 @@ def current_stage(job: Job, stages: Sequence[StageState]) -> StageState | None:
 
 
 def failure_reasons(job: Job, stages: Sequence[StageState]) -> list[str]:
-    """Return why a job failed, in the service's words, the most frequent first."""
+    """Return why a job failed, in the service's words, the most frequent first. Empty where it says nothing."""
     reasons: list[str] = []
     for stage in stages:
         counted = sorted(stage.reasons.items(), key=lambda reason: -reason[1])
         reasons += [f"{stage.name or stage.stage_id}: {reason} ({count} tasks)" for reason, count in counted]
     if job.notification:
         reasons.append(excerpt(job.notification))
-    return reasons[:MAX_REASONS] or ["the service gives no reason"]
+    return reasons[:MAX_REASONS]
+
+
+def log_reasons(lines: Sequence[JobLog]) -> list[str]:
+    """Return the reasons that a log of errors gives, or that there is none."""
+    said = [f"{line.module} {line.log_type}: {text_of(line.payload)}".strip(": ") for line in lines]
+    return [excerpt(text) for text in dict.fromkeys(said)][:MAX_REASONS] or ["the service gives no reason"]
 
 
 def output_batches(stages: Sequence[StageState | Stage], wanted: str | None = None) -> tuple[str, ...] | None:

@@ -8,7 +8,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
-from rfbulk.core.job_stages import StageState, TaskTally
+from rfbulk.core.job_stages import StageState, TaskTally, log_reasons
 from rfbulk.core.job_watch import JobReport, JobState, JobWatch, Look
 from rfbulk.core.job_wire import Task, is_same_definition
 from rfbulk.core.notices import job_subject
@@ -20,7 +20,7 @@ from rfbulk.pipeline.paging import walk_pages
 from rfbulk.pipeline.retrying import persist
 
 if TYPE_CHECKING:
-    from rfbulk.core.job_wire import Job, Stage
+    from rfbulk.core.job_wire import Job, JobLog, Stage
     from rfbulk.core.jobs import JobId
     from rfbulk.core.retry import RetryPolicy
     from rfbulk.pipeline.ports import Clock
@@ -46,6 +46,11 @@ class JobService(Protocol):
         self, job: JobId, stage: str, token: str | None = None, page_size: int | None = None
     ) -> Page[Task] | None:
         """List one page of a stage's tasks, None if there is no such stage."""
+
+    async def logs_page(
+        self, job: JobId, severity: str | None = None, token: str | None = None, page_size: int | None = None
+    ) -> Page[JobLog]:
+        """List one page of a job's log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,13 +184,21 @@ async def watch_job(ports: JobPorts, job: JobId, *, seconds: float, is_new: bool
             now = clock.monotonic()
             ports.tell(_progress(watch, now))
             if watch.is_over:
-                return _ended(watch, now)
+                return await _with_reasons(ports, job, _ended(watch, now))
             if now >= deadline:
                 raise _timed_out(watch, seconds)
             at_least, at_most = watch.waits(now)
             left = max(0.05, deadline - now)
             if await ear.rest(min(at_least, left), min(at_most, left)):
                 watch.notice()
+
+
+async def _with_reasons(ports: JobPorts, job: JobId, report: JobReport) -> JobReport:
+    """Where a failed job's tasks say nothing, its log may."""
+    if report.state is JobState.FAILED and not report.reasons:
+        page = await ports.persist(partial(ports.service.logs_page, job, "error"))
+        report.reasons = log_reasons(page.items)
+    return report
 
 
 class _Looking:

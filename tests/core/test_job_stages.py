@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from rfbulk.core.confirming import RowKind
-from rfbulk.core.job_stages import TaskTally, current_stage, failure_reasons, output_batches
-from rfbulk.core.job_wire import Job, Stage, Task
+from rfbulk.core.job_stages import TaskTally, current_stage, failure_reasons, log_reasons, output_batches
+from rfbulk.core.job_wire import Job, JobLog, Stage, Task
 
 PROCESSING = Stage(stage_id="p1", name="processing", tasks=4, output_batches=("results",), status_type="info")
 EXPORT = Stage(stage_id="e1", name="export", tasks=1, output_batches=("archives",), status_type="info")
@@ -90,3 +90,16 @@ def test_results_are_in_the_batch_of_the_export_stage_or_of_the_one_that_is_name
     stages: list[Stage], wanted: str | None, batches: tuple[str, ...] | None
 ) -> None:
     assert output_batches(stages, wanted) == batches
+
+
+def test_a_log_of_errors_gives_each_reason_once_and_safe_to_show() -> None:
+    lines = [
+        JobLog(severity="error", module="worker", log_type="crash", payload={"message": "no memory\x1b"}),
+        JobLog(severity="error", module="worker", log_type="crash", payload={"message": "no memory\x1b"}),
+        JobLog(severity="error", payload={"code": 3}),
+    ]
+    assert log_reasons(lines) == ["worker crash: no memory\\x1b", '{"code":3}']
+
+
+def test_where_nothing_gives_a_reason_that_is_said() -> None:
+    assert log_reasons([]) == ["the service gives no reason"]

@@ -98,12 +98,6 @@ def test_a_job_that_ended_well_still_names_what_failed_in_it() -> None:
     assert report.reasons == ["processing: bad image (1 tasks)"]
 
 
-def test_a_failure_without_a_reason_says_that_there_is_none() -> None:
-    watch = JobWatch("j", 0.0)
-    watch.see(look(Job(job_id="j", is_terminal=True, error=True)), 5.0)
-    assert watch.report(5.0).reasons == ["the service gives no reason"]
-
-
 def test_the_time_left_is_told_from_the_progress_that_was_seen() -> None:
     """A job that was half done when the waiting began must not look twice as fast."""
     watch = JobWatch("j", 0.0)

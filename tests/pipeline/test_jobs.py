@@ -184,6 +184,12 @@ async def test_a_failed_job_is_a_finding_with_its_reasons() -> None:
     assert report.reasons == ["processing: bad image (3 tasks)", "out of memory"]
 
 
+async def test_a_failed_job_whose_tasks_say_nothing_is_explained_by_its_log() -> None:
+    service = service_of(fails=True, says="", log=["no disk", "no disk"])
+    await start(service)
+    assert (await watch(service)).reasons == ["no disk"]
+
+
 async def test_tasks_are_counted_over_all_pages() -> None:
     service = service_of(tasks=25, failing=5, page_size=4)
     await start(service)

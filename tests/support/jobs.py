@@ -6,7 +6,7 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Any
 
-from rfbulk.core.job_wire import Job, Stage, Task
+from rfbulk.core.job_wire import Job, JobLog, Stage, Task
 from rfbulk.core.jobs import JobId
 from rfbulk.core.wire import Page
 from rfbulk.errors import ServiceRefused
@@ -29,7 +29,8 @@ class FakeJobs:
 
     `troubles` are raised by the next calls of an operation, `lost_answers` after the call has had its effect.
     `shown_after` is how long a new job is not shown; `hidden` tells when jobs are not shown at all. `page_size` cuts
-    listings of tasks. `stage_types` overrides the status of a stage. `fills_in` is what the service adds to a body.
+    listings of tasks. `stage_types` overrides the status of a stage. `fills_in` is what the service adds to a body,
+    `says` and `log` are why a job failed.
     """
 
     clock: FakeClock
@@ -41,6 +42,8 @@ class FakeJobs:
     hidden_from: float = float("inf")
     page_size: int = 100
     stage_types: dict[str, str] = field(default_factory=dict)
+    log: list[str] = field(default_factory=list)
+    says: str = "out of memory"
     fills_in: dict[str, Any] = field(default_factory=dict)
     troubles: dict[str, deque[Exception]] = field(default_factory=dict)
     lost_answers: dict[str, deque[Exception]] = field(default_factory=dict)
@@ -70,7 +73,7 @@ class FakeJobs:
             planned_stages=("processing", "export"),
             is_terminal=is_over or found.aborted,
             error=found.aborted or (is_over and self.fails),
-            notification="out of memory" if is_over and self.fails else "",
+            notification=self.says if is_over and self.fails else "",
         )
 
     async def stages(self, job: JobId) -> tuple[Stage, ...] | None:
@@ -99,6 +102,16 @@ class FakeJobs:
         start = int(token or 0)
         end = start + self.page_size
         return Page(tuple(rows[start:end]), str(end) if end < len(rows) else None)
+
+    async def logs_page(
+        self,
+        job: JobId,  # noqa: ARG002 - the port's shape
+        severity: str | None = None,  # noqa: ARG002
+        token: str | None = None,  # noqa: ARG002
+        page_size: int | None = None,  # noqa: ARG002
+    ) -> Page[JobLog]:
+        self._meet_trouble("logs")
+        return Page(tuple(JobLog(severity="error", payload={"message": text}) for text in self.log), None)
 
     async def restart(self, job: JobId, body: dict[str, Any] | None) -> None:  # noqa: ARG002 - the API's shape
         """Begin a job again, as the API's restart does."""
