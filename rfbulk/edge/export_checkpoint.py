@@ -161,7 +161,7 @@ class ExportCheckpoint:
         """Give a remote file another path, since a foreign file lies at its own, and return it."""
 
         def work(db: sqlite3.Connection) -> str:
-            path = self._paths.take(db, element.path)
+            path = self._paths.take(db, listing.own_path(db, element))
             db.execute("UPDATE elements SET path = ?, is_apart = 1 WHERE id = ?", (path, element.id))
             return path
 
@@ -181,7 +181,10 @@ class ExportCheckpoint:
         """Give members other paths, since foreign files lie at their own, and return them so."""
 
         def work(db: sqlite3.Connection) -> list[MemberFile]:
-            moved = [replace(member, path=self._paths.take(db, member.path)) for member in members]
+            moved = [
+                replace(member, path=self._paths.take(db, listing.member_path(element, member.name)))
+                for member in members
+            ]
             sql = "UPDATE members SET path = ?, is_apart = 1 WHERE element = ? AND number = ?"
             db.executemany(sql, [(member.path, element.id, member.number) for member in moved])
             return moved

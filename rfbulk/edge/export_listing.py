@@ -141,6 +141,12 @@ def _wanted(folder: str, name: str) -> str:
     return f"{folder}/{path}" if folder else path
 
 
+def own_path(db: sqlite3.Connection, element: Element) -> str:
+    """Return the path that a remote file wants by its name, whichever it has."""
+    row = db.execute("SELECT folder FROM parts WHERE id = ?", (element.part,)).fetchone()
+    return _wanted("" if row is None else row[0], element.name)
+
+
 def end_part(db: sqlite3.Connection, part: int, run: int) -> int:
     """Fail what is not listed any more and is not here. Returns how many those are."""
     sql = "UPDATE elements SET state = ?, why = ?, detail = ? WHERE part = ? AND seen < ? AND state = ?"
@@ -160,11 +166,10 @@ def members_of(db: sqlite3.Connection, element: int) -> list[MemberFile]:
 
 def plan_members(db: sqlite3.Connection, paths: PathBook, element: Element, result: FetchResult) -> list[MemberFile]:
     """Record where the members of an archive are to land. One that was there before keeps its place."""
-    folder = element.path.rpartition("/")[0]
     places = _places_before(db, element.id)
     db.execute("DELETE FROM members WHERE element = ?", (element.id,))
     db.execute("DELETE FROM refused WHERE element = ?", (element.id,))
-    wanted = [f"{folder}/{member.name}" if folder else member.name for member in result.members]
+    wanted = [member_path(element, member.name) for member in result.members]
     kept = [places[member.name].pop(0) if places.get(member.name) else None for member in result.members]
     free = iter(paths.take_all(db, [want for want, path in zip(wanted, kept, strict=True) if path is None]))
     taken = [path or next(free) for path in kept]
@@ -177,6 +182,12 @@ def plan_members(db: sqlite3.Connection, paths: PathBook, element: Element, resu
     sql = "UPDATE elements SET state = ?, size = ?, crc32c = ?, checked = ? WHERE id = ?"
     db.execute(sql, (ElementState.LANDING, result.size, result.crc32c, result.check, element.id))
     return [MemberFile(row[1], row[2], row[3], row[5], row[6], row[7]) for row in rows]
+
+
+def member_path(archive: Element, name: str) -> str:
+    """Return the path that a member wants: beside its archive."""
+    folder = archive.path.rpartition("/")[0]
+    return f"{folder}/{name}" if folder else name
 
 
 def _places_before(db: sqlite3.Connection, element: int) -> dict[str, list[str]]:
