@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from typing import TYPE_CHECKING
 
 from rfbulk.core.answers import judge_answer
@@ -28,6 +30,13 @@ class Attempts:
         self._stall_seconds = stall_seconds
         self._rate = rate
         self._buffers: list[bytearray] = []
+        self._cpu_seconds = 0.0
+        self._lock = threading.Lock()
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Processor time that all attempts have taken, in their threads alone: what a host does besides is its own."""
+        return self._cpu_seconds
 
     def make(self, job: ShardJob, call: Call) -> ShardResult:
         """Read, pack and PUT a shard once. Whatever goes wrong with it is told in the result. Blocking.
@@ -50,9 +59,19 @@ class Attempts:
             return bytearray(self._chunk_bytes)
 
     def _make_with(self, buffer: bytearray, job: ShardJob, call: Call) -> ShardResult:
+        counted = time.thread_time()
+
+        def count() -> None:
+            nonlocal counted
+            now = time.thread_time()
+            with self._lock:
+                self._cpu_seconds += now - counted
+            counted = now
+
         with ShardPacker(job.roots, job.entries, job.trailer, buffer=buffer) as packer:
 
             def next_chunk() -> memoryview:
+                count()
                 chunk = packer.next_chunk()
                 if self._rate is not None and (seconds := self._rate.due(len(chunk))):
                     call.wait(seconds)
@@ -71,6 +90,7 @@ class Attempts:
                 return ShardResult(
                     Outcome.BROKEN, broken.bytes_sent, may_have_arrived=broken.complete, detail=broken.detail
                 )
+            count()
             return _result(job, packer, answer)
 
 

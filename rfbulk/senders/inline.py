@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -44,8 +43,8 @@ class InlineSender:
             return await call_in_thread(partial(self._attempts.make, job, call), call, name="rfbulk-send")
 
     def cpu_seconds(self) -> float:
-        """Return the processor time of all that sends: this process."""
-        return time.process_time()
+        """Return the processor time of all that sends."""
+        return self._attempts.cpu_seconds
 
 
 @asynccontextmanager

@@ -76,9 +76,9 @@ class _Worker:
 
     def _outcome(self, number: int, job: ShardJob, call: Call) -> News:
         try:
-            return Ended(number, self._attempts.make(job, call), time.process_time())
+            return Ended(number, self._attempts.make(job, call), self._attempts.cpu_seconds)
         except CalledOff:
-            return Ended(number, None, time.process_time())
+            return Ended(number, None, self._attempts.cpu_seconds)
         except RfbulkError as error:
             return Failed(number, type(error).__name__, (error.operation, error.subject, error.cause, error.advice))
         except Exception as error:  # noqa: BLE001 - raised again in the coordinator
