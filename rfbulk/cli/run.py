@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import click
 import msgspec
@@ -186,7 +187,8 @@ async def _listen(
 
     path = await hook_path(settings)
     folder = run_inbox_dir(settings, listening.port)
-    receiver = client.webhook(listening.keys, folder=folder, path=path, on_event=on_event)
+    behind_proxy = urlsplit(listening.public_url).path + path
+    receiver = client.webhook(listening.keys, folder=folder, path=[path, behind_proxy], on_event=on_event)
     await stack.enter_async_context(receiver)
     url = await stack.enter_async_context(serve_app(receiver.app, listening.host, listening.port))
     click.echo(f"notifications are received at {plain(url)}", err=True)

@@ -90,7 +90,7 @@ def serve(context: click.Context, /, **values: Any) -> int:
 def _serving(values: dict[str, Any]) -> Serving:
     keys = [key for file in values["key_files"] for key in read_keys(file)]
     return Serving(
-        options=ReceiverOptions(tuple(map(ApiKey, keys)), values["path"]),
+        options=ReceiverOptions(tuple(map(ApiKey, keys)), (values["path"],)),
         host=values["host"],
         port=values["port"],
         folder=values["folder"],
@@ -136,7 +136,7 @@ async def _serve(session: Session, *, serving: Serving) -> int:
         receiver = await _receiver(stack, session, serving, on_event)
         await stack.enter_async_context(receiver)
         url = await stack.enter_async_context(serve_app(receiver.app, serving.host, serving.port))
-        _say_ready(session, url + serving.options.path, serving.host)
+        _say_ready(session, url + serving.options.paths[0], serving.host)
         await anyio.sleep_forever()
     return ExitCode.DONE
 
@@ -150,7 +150,7 @@ async def _receiver(stack: AsyncExitStack, session: Session, serving: Serving, o
     return client.webhook(
         [key.reveal() for key in serving.options.keys],
         folder=folder,
-        path=serving.options.path,
+        path=serving.options.paths,
         on_notice=partial(_run_command, client, serving) if serving.command else None,
         at_once=serving.at_once,
         flows=serving.flows,

@@ -320,7 +320,7 @@ class Client:
         keys: Sequence[str],
         *,
         folder: Path | None = None,
-        path: str = "/",
+        path: str | Sequence[str] = "/",
         on_notice: OnNotice | None = None,
         at_once: int = 1,
         flows: Sequence[Flow] = (),
@@ -335,7 +335,7 @@ class Client:
         from rfbulk.client import webhook as server  # noqa: PLC0415 - loads a server
 
         return server.WebhookReceiver(
-            server.ReceiverOptions(tuple(map(ApiKey, keys)), path),
+            server.ReceiverOptions(tuple(map(ApiKey, keys)), (path,) if isinstance(path, str) else tuple(path)),
             folder or server.inbox_dir(self._settings),
             follow=None if on_notice is None else server.Follow(on_notice, at_once),
             standing=server.Standing(self._context, flows) if flows else None,

@@ -52,12 +52,12 @@ class Keeps(Protocol):
 class ReceiverOptions:
     """Who may notify, and where.
 
-    `keys` are the publishable keys that are taken, several while one replaces another. `path` is the only path that is
-    answered; one that nobody guesses is a second lock.
+    `keys` are the publishable keys that are taken, several while one replaces another. `paths` are the only ones that
+    are answered; one that nobody guesses is a second lock. Several suit a proxy that may keep its own path in front.
     """
 
     keys: tuple[ApiKey, ...]
-    path: str = "/"
+    paths: tuple[str, ...] = ("/",)
     body_seconds: float = BODY_SECONDS
     max_body_bytes: int = MAX_BODY_BYTES
 
@@ -65,7 +65,7 @@ class ReceiverOptions:
         """Refuse a receiver that would take anything from anybody."""
         if not self.keys or not all(key.reveal() for key in self.keys):
             raise UsageError("receive", "notifications", cause="no key was given", advice="name a --key-file")
-        if not self.path.startswith("/"):
+        if not self.paths or not all(path.startswith("/") for path in self.paths):
             raise UsageError("receive", "notifications", cause="a path begins with /")
 
 
@@ -88,7 +88,8 @@ class _Receiver:
         self._inbox = inbox
         self._on_kept = on_kept
         self._room = asyncio.Semaphore(MAX_AT_ONCE)
-        self._digests = [_digest(key.reveal().encode()) for key in options.keys]
+        self._keys = [_digest(key.reveal().encode()) for key in options.keys]
+        self._paths = [_digest(path.removeprefix("/").encode()) for path in options.paths]
 
     async def receive(self, request: web.Request) -> web.Response:
         """Take a delivery."""
@@ -106,8 +107,7 @@ class _Receiver:
             return await self._keep(body)
 
     def _refusal(self, request: web.Request) -> HTTPStatus | None:
-        wanted = self._options.path.lstrip("/").encode()
-        if not hmac.compare_digest(_digest(request.match_info["path"].encode()), _digest(wanted)):
+        if not _is_among(_digest(request.match_info["path"].encode()), self._paths):
             return HTTPStatus.NOT_FOUND
         if request.method != "POST":
             return HTTPStatus.METHOD_NOT_ALLOWED
@@ -116,12 +116,10 @@ class _Receiver:
         return None if self._is_authorised(request) else HTTPStatus.UNAUTHORIZED
 
     def _is_authorised(self, request: web.Request) -> bool:
-        """Every key is compared in full, whatever the others came to, so that time tells nothing."""
         given = next((value for name, value in request.raw_headers if name.lower() == b"authorization"), b"").strip()
         if given[: len(_BEARER)].lower() == _BEARER:
             given = given[len(_BEARER) :].strip()
-        digest = _digest(given)
-        return sum([hmac.compare_digest(digest, known) for known in self._digests]) > 0
+        return _is_among(_digest(given), self._keys)
 
     async def _read(self, request: web.Request) -> bytes | None:
         chunks: list[bytes] = []
@@ -146,6 +144,11 @@ class _Receiver:
             return _answer(HTTPStatus.SERVICE_UNAVAILABLE)
         self._on_kept(notice, delivery)
         return _answer(HTTPStatus.OK)
+
+
+def _is_among(digest: bytes, wanted: list[bytes]) -> bool:
+    """Each is compared in full, whatever the others came to, so that time tells nothing."""
+    return sum([hmac.compare_digest(digest, known) for known in wanted]) > 0
 
 
 def _digest(text: bytes) -> bytes:

@@ -72,7 +72,7 @@ class Receiver:
 async def receiver_of(*, body_seconds: float = 5.0, under: str = "") -> AsyncIterator[Receiver]:
     inbox = FakeInbox()
     told: list[tuple[Notice, Delivery]] = []
-    options = ReceiverOptions((ApiKey(KEY), ApiKey(OTHER)), PATH, body_seconds=body_seconds)
+    options = ReceiverOptions((ApiKey(KEY), ApiKey(OTHER)), (PATH, "/base" + PATH), body_seconds=body_seconds)
     app = receiver_app(options, inbox, lambda notice, delivery: told.append((notice, delivery)))
     if under:
         outer = web.Application()
@@ -120,6 +120,12 @@ async def test_other_methods_are_refused_before_anything_else(method: str) -> No
 async def test_no_other_path_is_answered(path: str) -> None:
     async with receiver_of() as receiver:
         assert (await receiver.post(job_event(), path=path))[0] == 404
+
+
+async def test_each_of_its_paths_is_answered() -> None:
+    """A proxy in front may hand on its own path, or not."""
+    async with receiver_of() as receiver:
+        assert (await receiver.post(job_event(), path="/base" + PATH))[0] == 200
 
 
 async def test_it_serves_below_an_application_of_somebody_else() -> None:
@@ -184,6 +190,12 @@ async def test_the_key_is_never_shown(caplog: pytest.LogCaptureFixture) -> None:
         await receiver.post(job_event(), {"Authorization": f"{KEY}x"})
     assert KEY not in caplog.text
     assert KEY not in repr(ReceiverOptions((ApiKey(KEY),)))
+
+
+@pytest.mark.parametrize("paths", [(), ("hook",), ("/", "hook")])
+def test_a_path_that_is_none_is_refused(paths: tuple[str, ...]) -> None:
+    with pytest.raises(UsageError, match="begins with /"):
+        ReceiverOptions((ApiKey(KEY),), paths)
 
 
 def test_a_receiver_without_a_key_is_refused() -> None:
