@@ -9,7 +9,7 @@ from rich.console import Console
 
 from rfbulk.cli.live import LiveView, drawing
 from rfbulk.cli.progress import State
-from rfbulk.events import ConfirmProgress, Event, PhaseChanged, UploadProgress
+from rfbulk.events import ConfirmProgress, Event, JobProgress, PhaseChanged, UploadProgress
 
 MIB = 1 << 20
 SENDING = UploadProgress(
@@ -146,3 +146,16 @@ def test_the_cursor_comes_back_also_after_an_error() -> None:
     with pytest.raises(ValueError, match="in between"):
         fail()
     assert file.getvalue().rpartition("\x1b[?25l")[2].count("\x1b[?25h") == 1
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_a_job_is_drawn_with_its_stage_and_a_bar(width: int) -> None:
+    job = JobProgress("j-1", "running", "processing", 1, 2, 40, 9, 0, 4, 0.25, None)
+    lines = drawn(PhaseChanged("done"), SENDING, job, width=width)
+    assert max(map(len, lines)) <= width
+    assert " ".join(lines[:-1]).startswith("job j-1: running, processing")
+    assert lines[-1]
+
+
+def test_the_counting_of_a_batch_that_somebody_else_fills_is_drawn() -> None:
+    assert drawn(PhaseChanged("confirming"), ConfirmProgress(3, 10, 1))[-1] == "3 of 10 images counted"
