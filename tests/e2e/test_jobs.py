@@ -124,6 +124,12 @@ async def test_an_aborted_job_has_failed(filled: Client, emulator: Emulator) -> 
     assert (await filled.wait_for_job(started.job_id)).state is JobState.FAILED
 
 
+async def test_troubles_of_the_service_do_not_end_the_waiting(filled: Client, emulator: Emulator) -> None:
+    started = await filled.start_job(JOB)
+    emulator.faults.add("job:status=503,times=2", "stages:reset", "tasks:status=500", "tasks:swallow")
+    assert (await filled.wait_for_job(started.job_id, is_new=True)).succeeded
+
+
 async def test_waiting_is_called_off_at_any_time(filled: Client, emulator: Emulator) -> None:
     emulator.script_jobs(JobScript(end="stall"))
     started = await filled.start_job(JOB)
