@@ -46,14 +46,7 @@ ROADS = {
     Failpoint.OTHER_PATH_RECORDED: Road(before=lay_in_the_way),
     Failpoint.RESTORE_RECORDED: Road(runs_first=True),
 }
-OFTEN = {
-    Failpoint.PAGE_RECORDED,
-    Failpoint.FETCH_STARTED,
-    Failpoint.FETCH_STAGED,
-    Failpoint.FETCH_ENDED,
-    Failpoint.LAND_STARTED,
-    Failpoint.MEMBERS_RECORDED,
-}
+OFTEN = {Failpoint.PAGE_RECORDED, Failpoint.FETCH_STAGED, Failpoint.FETCH_ENDED}
 """What a run meets more than once: there it also dies the second time."""
 
 

@@ -228,35 +228,23 @@ async def test_a_second_export_into_the_same_folder_leaves_at_once(
 
 
 @pytest.mark.parametrize(
-    "fault",
+    "faults",
     [
-        "download:status=503,times=20",
-        "download:status=429,Retry-After=0,times=3",
-        "download:status=408",
-        "download:reset,after-bytes=100,times=3",
-        "download:reset",
-        "download:truncate,times=3",
-        "download:shorter,times=2",
-        "download:longer,times=2",
-        "download:corrupt,times=2",
-        "download:swallow,times=2",
-        "download:no-length,times=2",
-        "download:stall,seconds=30",
-        "download:slow,bytes-per-second=500000",
-        "download:wrong-hash,times=2",
-        "download:html,times=2",
-        "list:status=503,times=2",
-        "list:reset",
-        "list:swallow",
-        "parts:status=502",
-        "batch:status=500",
-        "workspace:status=503",
+        ("download:status=503,times=20", "download:status=429,Retry-After=0,times=3", "download:status=408"),
+        ("download:reset,after-bytes=100,times=3", "download:reset", "download:swallow,times=2"),
+        ("download:truncate,times=3", "download:shorter,times=2", "download:longer,times=2"),
+        ("download:corrupt,times=2", "download:wrong-hash,times=2", "download:html,times=2"),
+        ("download:no-length,times=2", "download:slow,bytes-per-second=500000"),
+        ("download:stall,seconds=30",),
+        ("list:status=503,times=2", "list:reset", "list:swallow"),
+        ("parts:status=502", "batch:status=500", "workspace:status=503"),
     ],
+    ids=lambda faults: faults[0],
 )
-async def test_a_passing_fault_is_survived(
-    client: Client, emulator: Emulator, results: dict[str, bytes], folder: Path, fault: str
+async def test_passing_faults_are_survived(
+    client: Client, emulator: Emulator, results: dict[str, bytes], folder: Path, faults: tuple[str, ...]
 ) -> None:
-    emulator.faults.add(fault)
+    emulator.faults.add(*faults)
     report = await client.export("results", folder)
     assert results == tree_of(folder)
     assert (report.fetched, report.left, report.failed, report.closes) == (45, 0, 0, True)
