@@ -95,10 +95,17 @@ async def _export(
             clock=context.clock,
             tell=on_event,
             reach=context.reach,
+            cores=_cores(),
         )
         report = await export(ports, request)
         await _tidy_up(receiver, report)
         return report
+
+
+def _cores() -> int:
+    """How many processors this process may use: in a container often fewer than the machine has."""
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 async def _tidy_up(receiver: InlineReceiver, report: ExportReport) -> None:

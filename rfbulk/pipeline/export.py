@@ -16,7 +16,7 @@ from rfbulk.errors import RfbulkError, TransferFailed, UsageError
 from rfbulk.events import Phase, PhaseChanged, Warned
 from rfbulk.pipeline.endings import cancel_when_stopped, gravest, unless_stopped
 from rfbulk.pipeline.export_bookkeeping import build_export_report
-from rfbulk.pipeline.export_tally import ExportTally
+from rfbulk.pipeline.export_tally import ExportLoad, ExportTally
 from rfbulk.pipeline.fetching import Fetcher
 from rfbulk.pipeline.fresh_urls import FileListing, FreshUrls, Wanted
 from rfbulk.pipeline.gate import Gate
@@ -85,7 +85,8 @@ class _Export:
         most = options.most_fetches_at_once
         first = options.concurrency or min(FIRST_LEVEL, most)
         fixed = options.concurrency is not None
-        self._gate = Gate(Pace(PaceLimits(first if fixed else 1, first, first if fixed else most)), ports.clock)
+        limits = PaceLimits(first if fixed else 1, first, first if fixed else most)
+        self._gate = Gate(Pace(limits), ports.clock, ExportLoad(self._tally, ports.clock, ports.cores))
         self._listing = FileListing(ports, request.batch, request.policy, self._gate, self._tally)
         self._recorder = Recorder(ports, self._tally)
         self._fetcher = Fetcher(

@@ -84,7 +84,7 @@ class ExportCheckpoint(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ExportPorts:
-    """Everything outside that an export needs."""
+    """Everything outside that an export needs. `cores` is how many processors it may use."""
 
     service: ExportService
     receiver: Receiver
@@ -93,3 +93,4 @@ class ExportPorts:
     clock: Clock
     tell: OnEvent
     reach: Callable[[Failpoint], None]
+    cores: int = 1

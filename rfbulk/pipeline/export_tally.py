@@ -12,6 +12,7 @@ from rfbulk.events import ExportProgress, RemoteFileNamed
 if TYPE_CHECKING:
     from rfbulk.core.export_report import ExportFailure
     from rfbulk.events import OnEvent
+    from rfbulk.pipeline.ports import Clock
 
 
 @dataclass(slots=True)
@@ -25,6 +26,7 @@ class ExportTally:
     here: int = 0
     bytes_fetched: int = 0
     bytes_received: int = 0
+    bytes_of_large: int = 0
     in_flight: int = 0
     failed: int = 0
     given_up: int = 0
@@ -33,10 +35,12 @@ class ExportTally:
     retries: Counter[str] = field(default_factory=Counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def receive(self, count: int) -> None:
-        """Count bytes that came. May be called from any thread."""
+    def receive(self, count: int, *, is_large: bool) -> None:
+        """Count bytes that came, of small files or of large ones. May be called from any thread."""
         with self._lock:
             self.bytes_received += count
+            if is_large:
+                self.bytes_of_large += count
 
     def name(self, failure: ExportFailure) -> None:
         """Count and name a remote file that has failed."""
@@ -58,3 +62,26 @@ class ExportTally:
             failures=self.failed,
             retries=dict(self.retries),
         )
+
+
+class ExportLoad:
+    """What an export costs the machine.
+
+    Small files are the interpreter's work, which one thread does at a time. The bytes of large ones are received,
+    hashed, inflated and written outside of it, so that every core counts as one more.
+    """
+
+    def __init__(self, tally: ExportTally, clock: Clock, cores: int) -> None:
+        self._tally = tally
+        self._clock = clock
+        self._cores = cores
+
+    @property
+    def interpreters(self) -> int:
+        """How many there are as it were: as many as cores while most bytes are of large files."""
+        is_mostly_large = 2 * self._tally.bytes_of_large > self._tally.bytes_received
+        return self._cores if is_mostly_large else 1
+
+    def cpu_seconds(self) -> float:
+        """Processor time of this process."""
+        return self._clock.cpu_seconds()

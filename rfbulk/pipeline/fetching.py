@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, assert_never
 from msgspec.structs import replace
 
 from rfbulk.core.export_report import ExportFailure
-from rfbulk.core.exporting import MAX_TAKEN, Element, FailReason, MemberFile, Next, what_next
+from rfbulk.core.exporting import MAX_TAKEN, Element, FailReason, MemberFile, Next, goes_alone, what_next
 from rfbulk.core.failpoints import Failpoint
 from rfbulk.core.fetching import FetchJob, FetchOutcome, FetchResult, Fingerprint, Landed, Move
 from rfbulk.core.retry import RetryPolicy, next_delay
@@ -74,13 +74,14 @@ class Fetcher:
         jobs = [self._job(wanted) for wanted in group]
         await self.gate.rest()
         has_begun = False
+        is_large = goes_alone(group[0].element.kind, group[0].element.name)
 
         def on_bytes(count: int) -> None:
             nonlocal has_begun
             if not has_begun:
                 has_begun = True
                 self.ports.reach(Failpoint.FETCH_STARTED)
-            self.tally.receive(count)
+            self.tally.receive(count, is_large=is_large)
 
         results = await self.ports.receiver.fetch(jobs, on_bytes)
         self.ports.reach(Failpoint.FETCH_ENDED)
