@@ -51,7 +51,7 @@ class Moved(msgspec.Struct, frozen=True, tag=True):
 
 
 class Ended(msgspec.Struct, frozen=True, tag=True):
-    """An attempt has ended; `result` is None if it was called off. `cpu_seconds`: of all attempts of the process so far."""
+    """An attempt has ended; `result` is None if it was called off. `cpu_seconds`: of all attempts so far."""
 
     number: int
     result: ShardResult | None
