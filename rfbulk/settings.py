@@ -22,6 +22,15 @@ calls cost more; above, nothing is gained and the processor's cache is missed.""
 SHARD_OVERHEAD_BYTES: Final = 512 << 10
 """What a shard in flight costs beside its chunk: a thread's stack and allocator, its entries, its connection."""
 
+RELAY_AHEAD_BYTES: Final = 8 << 20
+"""What a shard made of a bucket's objects reads ahead: sixty images of 130 KB, or four of 2 MB."""
+
+RELAY_LARGE_BYTES: Final = 2 << 20
+"""An object above this is streamed, not read ahead: a round trip costs little beside it."""
+
+RELAY_OVERHEAD_BYTES: Final = (1 << 20) + (512 << 10)
+"""What reading ahead costs beside: the threads, their connections, and the pieces of a stream."""
+
 Names: TypeAlias = Literal["auto", "path", "basename"]
 OnUnsure: TypeAlias = Literal["verify", "reupload", "skip"]
 OnChanged: TypeAlias = Literal["name", "send"]
@@ -68,7 +77,8 @@ class UploadOptions:
     `names`: `auto` names a file from its path within the source (within its folder's name too when several sources
     are given), `path` always puts the folder's name in front, `basename` keeps bare names and refuses clashes.
     `concurrency` is a number of shards at once, or None to find it. `processes` is how many processes send, or None to
-    start further ones where one is not fast enough; a limited rate is kept by one alone. `memory_bytes` bounds the bytes in flight.
+    start further ones where one is not fast enough; a limited rate is kept by one alone, and buckets are read by one.
+    `memory_bytes` bounds the bytes in flight.
     `on_changed`: what becomes of a file that was sent and is different now: it is named, or sent under a new name.
     `on_unsure`: what becomes of a shard that may have arrived: looked up by name, sent again, or left.
     `wait`: until the service has indexed and counted what was sent, for at most `wait_seconds`.
@@ -127,6 +137,43 @@ class UploadOptions:
         """How many shards the memory allows in flight: each holds one chunk."""
         return max(1, min(MAX_CONCURRENCY, self.memory_bytes // SHARD_MEMORY_BYTES))
 
+    @property
+    def most_relays_at_once(self) -> int:
+        """How many shards of a bucket's objects the memory allows in flight: each reads ahead besides."""
+        return max(1, min(MAX_CONCURRENCY, self.memory_bytes // RELAY_MEMORY_BYTES))
+
+
+@dataclass(frozen=True, slots=True)
+class IngestOptions:
+    """How a batch is filled without an upload: from references, a list that the service fetches, or a query.
+
+    `ingest_id` names the ingest in notifications; where it takes several requests, the further ones are named
+    `ID-2`, `ID-3`, … (None: each is named by what it asks for, so that a repeated one is known again anywhere).
+    `notification_categories` are what is told of (none: the service's default). `wait`: until the service has taken
+    in all that was asked for, for at most `wait_seconds`. `restart` forgets what earlier runs have recorded; the
+    service still knows an ingest by its name.
+    """
+
+    batch_name: str | None = None
+    ingest_id: str | None = None
+    notifications_url: str | None = None
+    notification_categories: tuple[str, ...] = ()
+    wait: bool = True
+    wait_seconds: float = 7200.0
+    quiet_seconds: float = 15.0
+    restart: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be carried out, before anything is asked for."""
+        _require("wait_seconds", self.wait_seconds > 0, "more than nothing")
+        _require("quiet_seconds", self.quiet_seconds >= 0, "0 or more")
+        _require("ingest_id", self.ingest_id is None or bool(self.ingest_id.strip()), "a text")
+        _require(
+            "notifications_url",
+            self.notifications_url is None or _may_be_told(self.notifications_url),
+            "an https:// address, or one of this machine",
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class ExportOptions:
@@ -181,6 +228,9 @@ FETCH_MEMORY_BYTES: Final = (2 << 20) + (256 << 10)
 
 MIN_SHARD_BYTES: Final = 64 << 10
 SHARD_MEMORY_BYTES: Final = CHUNK_BYTES + SHARD_OVERHEAD_BYTES
+RELAY_MEMORY_BYTES: Final = SHARD_MEMORY_BYTES + RELAY_AHEAD_BYTES + RELAY_LARGE_BYTES + RELAY_OVERHEAD_BYTES
+"""A shard of a bucket's objects: what it reads ahead, and the object that is being packed."""
+
 MIN_MEMORY_BYTES: Final = 4 << 20
 MAX_CONCURRENCY: Final = 64
 """More connections than this to one store bring nothing on any line and look like an attack."""

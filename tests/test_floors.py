@@ -15,7 +15,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 LOWEST = {"core", "errors", "events", "settings"}
 FLOORS = {
-    "errors": {"core.report", "core.export_report", "core.run_report"},  # an error carries the report of what was done
+    # an error carries the report of what was done
+    "errors": {"core.report", "core.export_report", "core.ingest_report", "core.run_report"},
     "events": {"core.report", "core.export_report"},
     "settings": {"core", "errors"},
     "core": {"core", "errors"},
@@ -39,6 +40,7 @@ LIBRARIES = {
     "crc32c": {"edge", "senders", "receivers", "emulator"},
     "msgspec": {"client", "pipeline", "core", "edge", "senders", "receivers", "emulator", "cli"},
     "multidict": {"edge", "emulator"},
+    "obstore": {"edge"},
     "orjson": {"core.wire", "edge", "emulator", "cli"},
     "platformdirs": {"client.context", "cli"},
     "rich": {"cli"},

@@ -15,14 +15,14 @@ import msgspec
 from rfbulk.cli.options import AUTO_OR_NUMBER, CONTEXT, DURATION, SIZE, ExitCode, global_options, globals_of
 from rfbulk.cli.printing import print_json, print_preview, print_report
 from rfbulk.cli.progress import progress_printer
-from rfbulk.cli.running import Session, run
+from rfbulk.cli.running import Session, run, settings_of
+from rfbulk.client.sources import open_sources
 from rfbulk.core.planning import Planner
 from rfbulk.core.selection import Selection
-from rfbulk.edge.source import needs_clash_check, open_source, refuse_clashes
 from rfbulk.errors import RfbulkError, UsageError
 from rfbulk.events import Event
 from rfbulk.pipeline.preview import Preview, preview
-from rfbulk.settings import UploadOptions
+from rfbulk.settings import Settings, UploadOptions
 
 if TYPE_CHECKING:
     from rfbulk.core.report import UploadReport
@@ -192,7 +192,9 @@ def exit_code_of_report(report: UploadReport) -> ExitCode:
 
 
 async def _preview(session: Session, *, sources: list[str], upload_options: UploadOptions) -> int:
-    result = await anyio.to_thread.run_sync(_plan, sources, upload_options, abandon_on_cancel=True)
+    result = await anyio.to_thread.run_sync(
+        _plan, sources, upload_options, settings_of(session.options), abandon_on_cancel=True
+    )
     if session.options.json:
         print_json(msgspec.to_builtins(result))
     else:
@@ -202,10 +204,8 @@ async def _preview(session: Session, *, sources: list[str], upload_options: Uplo
     return ExitCode.DONE
 
 
-def _plan(sources: list[str], options: UploadOptions) -> Preview:
+def _plan(sources: list[str], options: UploadOptions, settings: Settings) -> Preview:
     selection = Selection(options.include, options.exclude, options.recursive)
-    source = open_source(sources, selection, options.names)
-    if needs_clash_check(options.names, source):
-        refuse_clashes(source)
+    source = open_sources(sources, selection, options.names, settings).source
     planner = Planner(max_images=options.shard_images, max_bytes=options.shard_bytes)
     return preview(source, planner)

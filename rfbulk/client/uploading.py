@@ -6,20 +6,21 @@ import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
 import msgspec
 
 from rfbulk.client.context import Context, uploads_dir
+from rfbulk.client.sources import Opened, StrPath, open_sources
 from rfbulk.core.limits import batch_id as checked_batch_id
 from rfbulk.core.selection import Selection
 from rfbulk.edge.checkpoint import Checkpoint, Identity, open_checkpoint
 from rfbulk.edge.clock import RateLimit
 from rfbulk.edge.known import KnownEntries
 from rfbulk.edge.reportfile import NamedFiles, write_report_file
-from rfbulk.edge.source import FileSource, needs_clash_check, open_source, refuse_clashes, renamed, resolved
+from rfbulk.edge.source import renamed
 from rfbulk.errors import RfbulkError, UsageError
 from rfbulk.events import Event, OnEvent
 from rfbulk.pipeline.ports import Ports
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 
     from rfbulk.core.report import UploadReport
 
-StrPath: TypeAlias = str | os.PathLike[str]
+__all__ = ["StrPath", "upload_images"]
+
 MIN_CHUNK_BYTES = 16 << 10
 
 
@@ -50,11 +52,10 @@ async def upload_images(
     batch = checked_batch_id(batch_id)
     paths = [source] if isinstance(source, str | os.PathLike) else list(source)
     selection = Selection(options.include, options.exclude, options.recursive)
-    opened = await anyio.to_thread.run_sync(open_source, paths, selection, options.names)
-    if needs_clash_check(options.names, opened):
-        await anyio.to_thread.run_sync(refuse_clashes, opened)
+    opened = await anyio.to_thread.run_sync(open_sources, paths, selection, options.names, context.settings)
+    most_at_once = opened.most_at_once(options)
     workspace = await context.persist(context.api.workspace)
-    identity = Identity(context.api_url, workspace, batch, resolved(paths))
+    identity = Identity(context.api_url, workspace, batch, opened.known_as)
     async with _checkpoint(context, identity, restart=options.restart) as checkpoint:
         await _check_same_naming(checkpoint, options)
         request = UploadRequest(
@@ -64,6 +65,7 @@ async def upload_images(
             trailer=await _trailer(checkpoint, options, identity),
             rename=renamed if options.on_changed == "send" else None,
             stop=stop or anyio.Event(),
+            most_at_once=most_at_once,
         )
         with closing(NamedFiles()) as named:
             told = _both(named.take, on_event) if options.report_file is not None else on_event
@@ -78,7 +80,7 @@ async def upload_images(
 
 
 async def _upload(
-    context: Context, request: UploadRequest, source: FileSource, checkpoint: Checkpoint, on_event: OnEvent
+    context: Context, request: UploadRequest, source: Opened, checkpoint: Checkpoint, on_event: OnEvent
 ) -> UploadReport:
     options = request.options
     rate = options.limit_rate
@@ -88,13 +90,14 @@ async def _upload(
         chunk_bytes=chunk_bytes,
         stall_seconds=context.settings.stall_seconds,
         rate=None if rate is None else RateLimit(rate),
-        most_at_once=options.concurrency or options.most_shards_at_once,
+        most_at_once=options.concurrency or source.most_at_once(options),
+        pack=source.pack,
         processes=1 if options.concurrency == 1 else options.processes,
     ) as sender:
         ports = Ports(
             service=context.api,
             sender=sender,
-            source=source,
+            source=source.source,
             checkpoint=checkpoint,
             known=partial(_known, checkpoint),
             clock=context.clock,
@@ -121,13 +124,13 @@ async def _finish(
     workspace: str,
     checkpoint: Checkpoint,
     options: UploadOptions,
-    source: FileSource,
+    source: Opened,
     named: NamedFiles,
 ) -> None:
     report.workspace = workspace
     report.checkpoint = checkpoint.path.stem
     if options.report_file is not None:
-        await write_report_file(options.report_file, checkpoint, source.roots, report, named)
+        await write_report_file(options.report_file, checkpoint, source.source.roots, report, named)
 
 
 def _both(first: OnEvent, second: OnEvent) -> OnEvent:

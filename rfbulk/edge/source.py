@@ -16,11 +16,13 @@ import msgspec
 from rfbulk.core.limits import MAX_IMAGE_BYTES
 from rfbulk.core.model import Entry, RefusalReason
 from rfbulk.core.naming import basename_name, member_name, prefixed_name
+from rfbulk.core.objects import is_bucket
 from rfbulk.edge.files import Root, ScanGroup, open_root, scan
 from rfbulk.errors import UsageError
 
 if TYPE_CHECKING:
     from rfbulk.core.selection import Selection
+    from rfbulk.edge.bucket_source import BucketSource
     from rfbulk.settings import Names
 
 MAX_CLASHES_SHOWN = 3
@@ -98,12 +100,12 @@ def base_of(root: Root) -> bytes:
     return os.path.dirname(root.path) if root.is_file else root.path
 
 
-def needs_clash_check(names: Names, source: FileSource) -> bool:
+def needs_clash_check(names: Names, source: FileSource | BucketSource) -> bool:
     """Tell whether equal member names are possible, which only a look at all names can exclude."""
     return names == "basename" or sum(root.is_file for root in source.opened) > 1
 
 
-def refuse_clashes(source: FileSource) -> None:
+def refuse_clashes(source: FileSource | BucketSource) -> None:
     """Walk the whole source and refuse it if two images would bear the same name. Memory stays flat.
 
     Raises:
@@ -145,4 +147,10 @@ def renamed(entry: Entry) -> Entry:
 
 def resolved(paths: Sequence[str | os.PathLike[str]]) -> tuple[str, ...]:
     """Return the sources as the checkpoint knows them: absolute, links resolved, however they were spelled."""
-    return tuple(os.fsencode(Path(path).resolve()).decode("utf-8", "backslashreplace") for path in paths)
+    return tuple(_resolved(os.fspath(path)) for path in paths)
+
+
+def _resolved(path: str) -> str:
+    if is_bucket(path):
+        return path
+    return os.fsencode(Path(path).resolve()).decode("utf-8", "backslashreplace")

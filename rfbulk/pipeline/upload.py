@@ -45,7 +45,8 @@ MAX_ROUNDS = 3
 class UploadRequest:
     """What is to be uploaded, and how. `rename` gives a changed file its new name, None leaves changed files alone.
 
-    Setting `stop` ends the upload gently: shards in flight get the grace period, nothing new begins.
+    Setting `stop` ends the upload gently: shards in flight get the grace period, nothing new begins. `most_at_once` is
+    what the memory allows of shards in flight, None for shards of files.
     """
 
     batch: BatchId
@@ -54,6 +55,7 @@ class UploadRequest:
     trailer: bytes
     rename: Callable[[Entry], Entry] | None
     stop: anyio.Event = field(default_factory=anyio.Event)
+    most_at_once: int | None = None
 
 
 async def upload(ports: Ports, request: UploadRequest) -> UploadReport:
@@ -73,9 +75,10 @@ class _Upload:
         self._ports = ports
         self._request = request
         self._tally = Tally(ports.tell, ports.clock.monotonic(), ports.source.roots)
-        first = options.concurrency or min(PaceLimits().first, options.most_shards_at_once)
+        most = request.most_at_once or options.most_shards_at_once
+        first = min(options.concurrency or PaceLimits().first, most)
         fixed = options.concurrency is not None
-        limits = PaceLimits(first if fixed else 1, first, first if fixed else options.most_shards_at_once)
+        limits = PaceLimits(first if fixed else 1, first, first if fixed else most)
         self._gate = Gate(Pace(limits), ports.clock, ports.sender)
         self._planner = Planner(max_images=options.shard_images, max_bytes=options.shard_bytes, trailer=request.trailer)
         self._wake = anyio.Event()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol, Self, TypeAlias
 
 from rfbulk.core.answers import judge_answer
 from rfbulk.core.model import Outcome, ShardJob, ShardResult
 from rfbulk.edge.answers import PutAnswer, PutBroken
+from rfbulk.edge.buckets import BucketTrouble
 from rfbulk.senders.packing import EntryChanged, OutOfDescriptors, ShardPacker
 
 if TYPE_CHECKING:
@@ -16,16 +18,42 @@ if TYPE_CHECKING:
     from rfbulk.edge.threads import Rate
     from rfbulk.edge.uplink import Uplink
 
+Pack: TypeAlias = "Callable[[ShardJob, bytearray, Call], Packer]"
+
+
+class Packer(Protocol):
+    """Makes a shard's tar on the way, as `ShardPacker` does."""
+
+    crc32c: int
+
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *_: object) -> None: ...
+    def next_chunk(self) -> memoryview: ...  # noqa: D102
+
+
+def pack_files(job: ShardJob, buffer: bytearray, _call: Call) -> Packer:
+    """Pack a shard whose images are files of this machine."""
+    return ShardPacker(job.roots, job.entries, job.trailer, buffer=buffer)
+
 
 class Attempts:
     """Makes attempts, as many at once as threads ask for them. Each holds one buffer of `chunk_bytes`.
 
     A buffer is filled anew once all of it has been sent, and goes on to another shard then. A thread that is left
-    behind keeps its own.
+    behind keeps its own. `pack` makes the tar, of files unless said otherwise.
     """
 
-    def __init__(self, uplink: Uplink, *, chunk_bytes: int, stall_seconds: float, rate: Rate | None = None) -> None:
+    def __init__(
+        self,
+        uplink: Uplink,
+        *,
+        chunk_bytes: int,
+        stall_seconds: float,
+        rate: Rate | None = None,
+        pack: Pack = pack_files,
+    ) -> None:
         self._uplink = uplink
+        self._pack = pack
         self._chunk_bytes = chunk_bytes
         self._stall_seconds = stall_seconds
         self._rate = rate
@@ -68,7 +96,7 @@ class Attempts:
                 self._cpu_seconds += now - counted
             counted = now
 
-        with ShardPacker(job.roots, job.entries, job.trailer, buffer=buffer) as packer:
+        with self._pack(job, buffer, call) as packer:
 
             def next_chunk() -> memoryview:
                 count()
@@ -86,6 +114,8 @@ class Attempts:
                 return ShardResult(
                     Outcome.BROKEN, call.bytes_sent, detail=f"no further file can be opened: {error.strerror}"
                 )
+            except BucketTrouble as trouble:
+                return ShardResult(Outcome.BROKEN, call.bytes_sent, detail=f"its bucket: {trouble}")
             except PutBroken as broken:
                 return ShardResult(
                     Outcome.BROKEN, broken.bytes_sent, may_have_arrived=broken.complete, detail=broken.detail
@@ -94,7 +124,7 @@ class Attempts:
             return _result(job, packer, answer)
 
 
-def _result(job: ShardJob, packer: ShardPacker, answer: PutAnswer) -> ShardResult:
+def _result(job: ShardJob, packer: Packer, answer: PutAnswer) -> ShardResult:
     outcome = judge_answer(
         answer.status, answer.error_code, once_only=job.grant.once_only, message=answer.error_message
     )

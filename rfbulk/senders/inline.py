@@ -12,7 +12,7 @@ import anyio
 from rfbulk.edge.lines import Call
 from rfbulk.edge.threads import Rate, call_in_thread
 from rfbulk.edge.uplink import Uplink
-from rfbulk.senders.attempts import Attempts
+from rfbulk.senders.attempts import Attempts, Pack, pack_files
 
 if TYPE_CHECKING:
     from rfbulk.core.model import ShardJob, ShardResult
@@ -49,15 +49,21 @@ class InlineSender:
 
 @asynccontextmanager
 async def open_inline_sender(
-    ways: Ways, *, chunk_bytes: int, stall_seconds: float, rate: Rate | None, most_at_once: int
+    ways: Ways,
+    *,
+    chunk_bytes: int,
+    stall_seconds: float,
+    rate: Rate | None,
+    most_at_once: int,
+    pack: Pack = pack_files,
 ) -> AsyncIterator[InlineSender]:
     """Yield a sender that sends at most so many shards at once. Its connections end with the context.
 
-    Memory: `chunk_bytes` for each shard in flight, whatever the size of its images.
+    Memory: `chunk_bytes` for each shard in flight, whatever the size of its images, and what `pack` holds besides.
     """
     uplink = Uplink(ways)
     try:
-        attempts = Attempts(uplink, chunk_bytes=chunk_bytes, stall_seconds=stall_seconds, rate=rate)
+        attempts = Attempts(uplink, chunk_bytes=chunk_bytes, stall_seconds=stall_seconds, rate=rate, pack=pack)
         yield InlineSender(attempts, anyio.CapacityLimiter(most_at_once))
     finally:
         uplink.close()

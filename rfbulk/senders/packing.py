@@ -73,7 +73,7 @@ class ShardPacker:
         self._roots = roots
         self._entries = entries
         self._view = memoryview(buffer)
-        self._ending = _ending(trailer)
+        self._ending = ending_of(trailer)
         self._position = 0
         self._root = -1  # whose folder is open
         self._folder = -1
@@ -244,7 +244,8 @@ def _is_as_planned(status: os.stat_result, entry: Entry) -> bool:
     return found == (entry.size, entry.mtime_ns, entry.inode) and stat.S_ISREG(status.st_mode)
 
 
-def _ending(trailer: bytes) -> bytes:
+def ending_of(trailer: bytes) -> bytes:
+    """Return all that follows a tar's last image: the trailer as a member, unless it is empty, and the end."""
     if not trailer:
         return END
     return b"".join((member_head(TRAILER_NAME, len(trailer), 0), trailer, padding(len(trailer)), END))

@@ -18,6 +18,7 @@ import anyio.to_thread
 
 from rfbulk.core.pacing import CPU_BOUND
 from rfbulk.edge.threads import Rate, start_thread
+from rfbulk.senders.attempts import Pack, pack_files
 from rfbulk.senders.frames import SetUp
 from rfbulk.senders.inline import InlineSender, open_inline_sender
 from rfbulk.senders.processes import MAX_PROCESSES, SendingProcess, WorkerGone, can_start
@@ -129,13 +130,15 @@ async def open_scaling_sender(
     rate: Rate | None,
     most_at_once: int,
     processes: int | None,
+    pack: Pack = pack_files,
 ) -> AsyncIterator[ScalingSender]:
     """Yield a sender. `processes` None finds out what helps, 1 stays in this process, more are started at once.
 
-    A rate is kept by this process alone. `auto` leaves a core to this one, which scans, plans and keeps the books.
+    A rate is kept by this process alone, and what is no file is packed by it alone: the credentials for it stay here.
+    `auto` leaves a core to this one, which scans, plans and keeps the books.
     """
     most = min(_cores() - 1, MAX_PROCESSES) if processes is None else processes
-    if processes == 1 or rate is not None or not can_start():
+    if processes == 1 or rate is not None or pack is not pack_files or not can_start():
         most = 0
     set_up = SetUp(
         environment=_ways_out(os.environ),
@@ -145,7 +148,7 @@ async def open_scaling_sender(
         stall_seconds=stall_seconds,
     )
     async with open_inline_sender(
-        ways, chunk_bytes=chunk_bytes, stall_seconds=stall_seconds, rate=rate, most_at_once=most_at_once
+        ways, chunk_bytes=chunk_bytes, stall_seconds=stall_seconds, rate=rate, most_at_once=most_at_once, pack=pack
     ) as inline:
         start = partial(_started, set_up)
         sender = ScalingSender(inline, start, most=most, at_once=processes is not None and most > 0)

@@ -1,0 +1,90 @@
+"""Where an upload's images come from: folders and files of this machine, or buckets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
+
+from rfbulk.core.objects import is_bucket
+from rfbulk.edge.bucket_source import BucketSource, open_bucket_source
+from rfbulk.edge.bucket_stores import Patience
+from rfbulk.edge.source import FileSource, needs_clash_check, open_source, refuse_clashes, resolved
+from rfbulk.errors import UsageError
+from rfbulk.senders.attempts import Pack, pack_files
+from rfbulk.senders.relaying import pack_objects
+
+if TYPE_CHECKING:
+    from rfbulk.core.selection import Selection
+    from rfbulk.settings import Names, Settings, UploadOptions
+
+StrPath: TypeAlias = str | os.PathLike[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A source that was looked at. `known_as` is what its checkpoint goes by, however it was spelled."""
+
+    source: FileSource | BucketSource
+    known_as: tuple[str, ...]
+
+    @property
+    def pack(self) -> Pack:
+        """How its shards are made."""
+        return partial(pack_objects, self.source) if isinstance(self.source, BucketSource) else pack_files
+
+    def most_at_once(self, options: UploadOptions) -> int:
+        """How many of its shards the memory allows in flight.
+
+        Raises:
+            UsageError: more than those were asked for.
+        """
+        if not isinstance(self.source, BucketSource):
+            return options.most_shards_at_once
+        most = options.most_relays_at_once
+        if options.concurrency is not None and options.concurrency > most:
+            cause = f"--memory allows {most} shards of a bucket's objects at once"
+            raise UsageError("set", "concurrency", cause=cause, advice="raise --memory, or leave --concurrency out")
+        return most
+
+
+def open_sources(paths: Sequence[StrPath], selection: Selection, names: Names, settings: Settings) -> Opened:
+    """Look at the sources of an upload. Blocks on the disk or the line: call it in a thread.
+
+    Raises:
+        UsageError: a source cannot be used, or two images would bear one name.
+        SourceError, NotAuthorised, TroublePassing: a source cannot be read.
+    """
+    texts = [os.fspath(path) for path in paths]
+    buckets = [text for text in texts if is_bucket(text)]
+    opened: Opened
+    if not buckets:
+        opened = Opened(open_source(paths, selection, names), resolved(paths))
+    elif len(buckets) < len(texts):
+        raise UsageError(
+            "upload",
+            ", ".join(texts),
+            cause="folders and buckets do not go into one upload",
+            advice="say it once for each, with the same --batch-id",
+        )
+    else:
+        source = open_bucket_source(
+            buckets, selection, names, environment=os.environ, patience=patience_of(settings), policy=settings.retry
+        )
+        opened = Opened(source, source.identities)
+    if needs_clash_check(names, opened.source):
+        refuse_clashes(opened.source)
+    return opened
+
+
+def patience_of(settings: Settings) -> Patience:
+    """Return how buckets are spoken to: as the service is."""
+    return Patience(
+        connect_seconds=settings.connect_seconds,
+        stall_seconds=settings.stall_seconds,
+        retry_seconds=settings.retry.budget_seconds,
+        ca_file=settings.ca_file,
+        allow_http=settings.allow_http,
+    )

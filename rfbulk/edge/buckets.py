@@ -1,0 +1,239 @@
+"""One bucket: its keys listed, its objects read, its troubles told once and without what signs.
+
+The library's own texts hold URLs, which may hold a SAS, so nothing of them is passed on but status and code.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import msgspec
+
+from rfbulk.core.objects import Address, ObjectState, mark_of
+from rfbulk.core.retry import RetryPolicy, is_passing_status, next_delay
+from rfbulk.edge.bucket_stores import OpenStore, Patience, open_store
+from rfbulk.errors import NotAuthorised, RfbulkError, SourceError, TroublePassing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from obstore import ObjectMeta
+
+    from rfbulk.core.secrets import SignedUrl
+
+T = TypeVar("T")
+
+PAGE: Final = 1000
+"""Objects that stores list at a time, and so the most that a listing holds."""
+
+PIECE_BYTES: Final = 512 << 10
+
+_STATUS: Final = re.compile(r"non-2xx status code: ([0-9]{3})")
+_CODE: Final = re.compile(r"<Code>([A-Za-z0-9]{1,60})</Code>")
+_INVALID_KEY: Final = re.compile(r"""Path "([^"\n]{1,1024})\"""")
+_METADATA: Final = re.compile(r"169\.254\.169\.254|169\.254\.170\.2|metadata\.google\.internal|metadata/identity")
+_BAD_CREDENTIALS: Final = frozenset(
+    {
+        "AuthenticationFailed",
+        "AuthorizationFailure",
+        "ExpiredToken",
+        "InvalidAccessKeyId",
+        "InvalidAuthenticationInfo",
+        "InvalidToken",
+        "NoAuthenticationInformation",
+        "RequestTimeTooSkewed",
+        "SignatureDoesNotMatch",
+        "TokenRefreshRequired",
+    }
+)
+"""Codes of refusals that meet every object alike: the credentials are at fault, not the object."""
+
+_NO_BUCKET: Final = frozenset({"NoSuchBucket", "ContainerNotFound", "ContainerBeingDeleted"})
+
+
+class ObjectGone(Exception):
+    """There is no object of that key, or no longer the version that was begun with."""
+
+
+class ObjectDenied(Exception):
+    """That object may not be read."""
+
+
+class BucketTrouble(Exception):
+    """The store did not answer, or answered that it cannot just now: it may the next time. Its text is safe to show."""
+
+
+class Listed(msgspec.Struct, frozen=True, gc=False):
+    """An object as a listing shows it."""
+
+    key: str
+    state: ObjectState
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A bucket. Every method blocks, may be called from any thread, and lets out besides the named errors:
+
+    - `BucketTrouble`: it may be better the next time
+    - `NotAuthorised`, `SourceError`: the bucket cannot be read at all
+    """  # noqa: D400 - the list ends it
+
+    address: Address
+    opened: OpenStore
+
+    def pages(
+        self, folder: str, policy: RetryPolicy, *, sleep: Callable[[float], None] = time.sleep
+    ) -> Iterator[list[Listed]]:
+        """Yield the objects below `folder` by key, a page at a time.
+
+        A listing that breaks off goes on behind what it has given, as long as `policy` allows.
+
+        Raises:
+            TroublePassing: nothing came for all of the policy's budget.
+        """
+        last, failures, began = None, 0, 0.0
+        while True:
+            try:
+                for page in self._listing(folder, last):
+                    failures = 0
+                    last = page[-1].key
+                    yield page
+            except BucketTrouble as trouble:
+                began = began if failures else time.monotonic()
+                failures += 1
+                elapsed = time.monotonic() - began
+                delay = next_delay(policy, failures=failures, elapsed=elapsed, retry_after=None, jitter=0.5)
+                if delay is None:
+                    raise self._passing("list", trouble) from None
+                sleep(delay)
+            else:
+                return
+
+    def head(self, key: str) -> ObjectState:
+        """Look at an object. Raises ObjectGone, ObjectDenied."""
+        return self._told(lambda: _state(_library().head(self.opened.store, key)))
+
+    def read(self, key: str, size: int) -> tuple[ObjectState, memoryview]:
+        """Read an object whole, unless it has another size by now. Raises ObjectGone, ObjectDenied."""
+
+        def work() -> tuple[ObjectState, memoryview]:
+            result = _library().get(self.opened.store, key)
+            state = _state(result.meta)
+            return state, memoryview(result.bytes() if state.size == size else b"")
+
+        return self._told(work)
+
+    def stream(self, key: str) -> tuple[ObjectState, Iterator[memoryview]]:
+        """Read an object in pieces. Raises ObjectGone, ObjectDenied; iterating raises BucketTrouble."""
+
+        def work() -> tuple[ObjectState, Iterator[memoryview]]:
+            result = _library().get(self.opened.store, key)
+            return _state(result.meta), map(memoryview, result.stream(min_chunk_size=PIECE_BYTES))
+
+        state, pieces = self._told(work)
+        return state, self._watched(pieces)
+
+    def sign(self, keys: Sequence[str], seconds: float) -> list[SignedUrl | None]:
+        """Make URLs that let everybody read these objects for so long. None where no valid one can be made.
+
+        Raises:
+            UsageError: the credentials cannot sign.
+        """
+        return self.opened.sign(keys, seconds)
+
+    def _listing(self, folder: str, behind: str | None) -> Iterator[list[Listed]]:
+        listing = _library().list(self.opened.store, folder or None, offset=behind, chunk_size=PAGE)
+        pages = iter(listing)
+        while page := self._told(lambda: next(pages, None), is_listing=True):
+            yield [Listed(found["path"], _state(found)) for found in page]
+
+    def _watched(self, pieces: Iterator[memoryview]) -> Iterator[memoryview]:
+        while (piece := self._told(lambda: next(pieces, None))) is not None:
+            yield piece
+
+    def _told(self, work: Callable[[], T], *, is_listing: bool = False) -> T:
+        from obstore.exceptions import BaseError  # noqa: PLC0415 - an extra
+
+        try:
+            return work()
+        except (BaseError, OSError, ValueError) as error:
+            failure = _translated(error, self.address, is_listing=is_listing)
+        raise failure  # outside of `except`: not even the context holds the library's text
+
+    def _passing(self, operation: str, trouble: BucketTrouble) -> TroublePassing:
+        return TroublePassing(operation, self.address.url, cause=str(trouble), advice="run the same again to resume")
+
+
+def open_bucket(address: Address, environment: Mapping[str, str], patience: Patience) -> Bucket:
+    """Return a bucket. Nothing is sent yet.
+
+    Raises:
+        UsageError: the library is missing, or what the environment says cannot be used.
+    """
+    return Bucket(address, open_store(address, environment, patience))
+
+
+def _library() -> Any:
+    import obstore  # noqa: PLC0415 - an extra, loaded where a bucket is read
+
+    return obstore
+
+
+def _state(meta: ObjectMeta) -> ObjectState:
+    seconds = int(meta["last_modified"].timestamp())
+    return ObjectState(meta["size"], seconds * 1_000_000_000, mark_of(meta["e_tag"], meta["version"]))
+
+
+def _translated(error: Exception, address: Address, *, is_listing: bool) -> Exception:
+    """Tell what an error of the library means.
+
+    ============================================ ==========================
+    what happened                                becomes
+    ============================================ ==========================
+    404, 412 of an object                        ObjectGone
+    404 of the bucket                            SourceError
+    401, a code that blames the credentials      NotAuthorised
+    403 of a listing / of an object              NotAuthorised / ObjectDenied
+    a redirect: the bucket is elsewhere          SourceError
+    a key that the library cannot spell          SourceError
+    408, 429, 5xx, no connection, cut short      BucketTrouble
+    any other answer                             SourceError
+    ============================================ ==========================
+    """
+    text, kind = str(error), type(error).__name__
+    status = int(found[1]) if (found := _STATUS.search(text)) else 0
+    code = found[1] if (found := _CODE.search(text)) else ""
+    if code in _NO_BUCKET or (is_listing and status == 404):
+        return _unreadable(SourceError, address, "there is no such bucket", "check its name and its account")
+    if isinstance(error, FileNotFoundError) or status == 412:  # 412: it was replaced while it was read
+        return ObjectGone()
+    if kind == "InvalidPathError" or (isinstance(error, ValueError) and not status):
+        return _misspelled(text, address)
+    if _METADATA.search(text):
+        return _unreadable(NotAuthorised, address, "no credentials were found", "set the cloud's variables")
+    said = f"the store answered {status} {code}".rstrip()
+    if status == 401 or code in _BAD_CREDENTIALS or (status == 403 and is_listing):
+        return _unreadable(NotAuthorised, address, said, "check the credentials, and that they may list and read")
+    if status == 403:
+        return ObjectDenied(said)
+    if status // 100 == 3 or "redirect" in text.lower():
+        return _unreadable(SourceError, address, "the bucket is in another region", "set AWS_REGION")
+    if status and not is_passing_status(status):
+        return _unreadable(SourceError, address, said, "check the address and the endpoint")
+    return BucketTrouble(said if status else "no answer came from the store")
+
+
+def _misspelled(text: str, address: Address) -> RfbulkError:
+    found = _INVALID_KEY.search(text)
+    cause = (
+        f"the key {found[1]!r} has an empty component, `.` or `..`" if found else "it holds a key that cannot be read"
+    )
+    return _unreadable(SourceError, address, cause, "rename the object, or name folders beside it")
+
+
+def _unreadable(kind: type[RfbulkError], address: Address, cause: str, advice: str) -> RfbulkError:
+    return kind("read source", address.url, cause=cause, advice=advice)
