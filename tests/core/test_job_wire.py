@@ -200,6 +200,10 @@ def test_a_workflow_parameter_that_differs_makes_it_another_job() -> None:
     assert not is_same_definition(ALL_BODY, other)
 
 
+def test_a_service_that_shows_no_definition_is_taken_by_the_id() -> None:
+    assert is_same_definition(LEAST, {})
+
+
 def test_the_type_of_a_compilation_has_two_spellings_and_devices_no_order() -> None:
     ours = definition_body(CompilationJob(model_id="m", devices=("nvidia-t4", "nvidia-l4")), "acme")
     shown = {"type": "TRT_COMPILATION_V1", "modelId": "m", "compilationDevices": ["nvidia-t4", "nvidia-l4"]}
