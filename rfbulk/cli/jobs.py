@@ -15,7 +15,7 @@ from rfbulk.cli.progress import progress_printer
 from rfbulk.cli.running import Session, run
 from rfbulk.client import Client
 from rfbulk.core.confirming import RowKind, row_kind
-from rfbulk.core.job_stages import TaskTally
+from rfbulk.core.job_stages import StageState, TaskTally
 from rfbulk.core.job_watch import JobReport
 from rfbulk.core.job_wire import Job, JobLog, Stage, Task
 from rfbulk.core.jobs import Overrides
@@ -65,17 +65,23 @@ def show(context: click.Context, job_id: str) -> int:
 
 
 async def _show(session: Session, *, job_id: str) -> int:
-    tallies: list[tuple[Stage, TaskTally]] = []
     async with session.client() as client:
         job = await _known_job(client, job_id)
-        for stage in await client.stages(job_id):
-            tally = TaskTally()
-            await client.each_task(job_id, stage.stage_id, lambda task, tally=tally: tally.add([task]))  # type: ignore[misc]  # a default binds the loop's
-            tallies.append((stage, tally))
-    states = [tally.state_of(stage) for stage, tally in tallies]
+        states = [await _state_of(client, job_id, stage) for stage in await client.stages(job_id)]
     if session.options.json:
         print_json(msgspec.to_builtins(job) | {"stages": msgspec.to_builtins(states)})
         return ExitCode.DONE
+    _print_shown(job, states)
+    return ExitCode.DONE
+
+
+async def _state_of(client: Client, job_id: str, stage: Stage) -> StageState:
+    tally = TaskTally()
+    await client.each_task(job_id, stage.stage_id, lambda task: tally.add([task]))
+    return tally.state_of(stage)
+
+
+def _print_shown(job: Job, states: list[StageState]) -> None:
     click.echo(f"job {plain(job.job_id)}: {plain(job.name)}")
     click.echo(f"  state    {_state(job)}")
     click.echo(f"  created  {plain(job.created)}")
@@ -90,7 +96,6 @@ async def _show(session: Session, *, job_id: str) -> int:
         for reason, count in state.reasons.items():
             click.echo(f"           failed ×{count}: {plain(reason)}")
     click.echo(f"  does     {plain(msgspec.json.encode(job.definition).decode())}")
-    return ExitCode.DONE
 
 
 @click.command(context_settings=CONTEXT)

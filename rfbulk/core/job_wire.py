@@ -189,9 +189,10 @@ def is_same_definition(ours: dict[str, Any], shown: dict[str, Any]) -> bool:
     """Tell whether a job that the service shows does what our body asks for.
 
     All that we set must be shown as we set it. What is shown beyond that are values which the service fills in,
-    but for those which it has no reason to (`_DEFINING`). Who is notified does not count.
+    but for those which it has no reason to (`_DEFINING`). Who is notified does not count. Where it shows nothing, the
+    job's id is all there is to go by.
     """
-    return _covers(_without_notified(ours), _without_notified(shown), "")
+    return not shown or _covers(_without_notified(ours), _without_notified(shown), "")
 
 
 def encode(body: dict[str, Any] | None) -> bytes | None:
