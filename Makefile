@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check fmt bench bench-smoke compat clean
+.PHONY: demo test check fmt bench bench-smoke clouds compat clean
 
 $(READY): pyproject.toml
 	@test -n "$(PYTHON)" || { echo 'rfbulk needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 …'; exit 1; }
@@ -34,6 +34,16 @@ bench: $(READY)  ## every scenario, interleaved with its rivals
 
 bench-smoke: $(READY)  ## every scenario, small
 	$(BIN)/python benchmarks/run.py --smoke
+
+AZURITE := $(VENV)/azurite/node_modules/azurite/package.json
+
+$(AZURITE): | $(READY)
+	npm install --silent --no-audit --no-fund --prefix $(VENV)/azurite azurite@3
+
+clouds: $(READY)  ## buckets of every cloud, 10,000 objects each: moto, Azurite (needs node and npm), a verifier for Google
+	@$(MAKE) --no-print-directory $(AZURITE) && all=all || { all=; \
+	echo '*** Azurite cannot be installed, so Azure is NOT tried here: it needs node, npm and a registry of packages.'; }; \
+	RFBULK_TEST_CLOUDS=$${all:-most} $(BIN)/python -m pytest -q tests/clouds
 
 compat: $(READY)  ## Roboflow's own client against the emulator, in an environment of its own
 	$(BIN)/python -m tests.compat.real_client

@@ -1,0 +1,115 @@
+"""Objects of a bucket arrive in a batch exactly once, whatever becomes of them meanwhile."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+import pytest
+
+from rfbulk import Client, UploadOptions
+from rfbulk.core.model import RefusalReason
+from rfbulk.emulator import Emulator, EmulatorOptions
+from tests.support.clouds import Bucket, hash_of
+from tests.support.folders import quick
+
+pytestmark = pytest.mark.anyio
+
+ODD = [
+    "a b.jpg",
+    "ünï/cödé.png",
+    "50%.jpg",
+    "50%25.jpg",
+    "q?x#y&z=+.jpg",
+    "tilde~'(1)!.jpg",
+    "a__b.jpg",
+    "日本/語.webp",
+]
+"""Keys whose spelling in a URL is easily got wrong."""
+
+
+def images(count: int, *, seed: int = 1, size: int = 2000) -> dict[str, bytes]:
+    chance = random.Random(seed)
+    folders = ["", "day-1/", "day-1/cam-2/"]
+    return {
+        f"in/{folders[number % 3]}img-{number:05}.jpg": b"\xff\xd8" + chance.randbytes(chance.randrange(1, size))
+        for number in range(count)
+    }
+
+
+def hashes_of(objects: dict[str, bytes]) -> Counter[str]:
+    return Counter(map(hash_of, objects.values()))
+
+
+async def test_a_folder_of_a_bucket_arrives_whole_and_again_sends_nothing(
+    bucket: Bucket, client: Client, emulator: Emulator
+) -> None:
+    objects = (
+        images(120) | {f"in/{key}": key.encode() for key in ODD} | {"in/large.png": random.Random(2).randbytes(5 << 20)}
+    )
+    bucket.put_all(objects | {"other/img.jpg": b"not meant", "in/notes.txt": b"x"})
+    report = await client.upload_images(f"{bucket.url}/in", "whole", options=quick())
+    assert hashes_of(objects) == emulator.ledger("whole").hashes
+    assert (report.planned, report.sent, report.is_confirmed, report.closes) == (129, 129, True, True)
+    assert {"ünï__cödé.png", "day-1__cam-2__img-00002.jpg"} <= set(emulator.ledger("whole").names)
+    assert report.skipped == 1
+    puts = emulator.requests["put"]
+    again = await client.upload_images(f"{bucket.url}/in/", "whole", options=quick())
+    assert (again.sent, again.already_sent, emulator.requests["put"]) == (129, 129, puts)
+
+
+async def test_what_cannot_be_sent_is_named_as_a_file_is(bucket: Bucket, client: Client, emulator: Emulator) -> None:
+    bucket.put_all({"in/a.jpg": b"x", "in/empty.png": b"", "in/b.heic": b"x", "in/huge.png": bytes(20_971_521)})
+    report = await client.upload_images(f"{bucket.url}/in", "named", options=quick())
+    assert (report.sent, report.refused) == (1, 3)
+    assert {(failure.path, failure.reason) for failure in report.failures} == {
+        (f"{bucket.url}/in/empty.png", RefusalReason.EMPTY),
+        (f"{bucket.url}/in/b.heic", RefusalReason.UNSUPPORTED_IMAGE),
+        (f"{bucket.url}/in/huge.png", RefusalReason.TOO_LARGE),
+    }
+
+
+async def test_globs_filters_and_single_objects_take_what_they_say(
+    bucket: Bucket, client: Client, emulator: Emulator
+) -> None:
+    keys = ["cam-1/a.jpg", "cam-1/deep/b.jpg", "cam-2/c.png", "cam-10/d.jpg", "x.jpg", "cam-1/thumbs/t.jpg"]
+    bucket.put_all({key: key.encode() for key in keys})
+    cases: dict[str, tuple[str, UploadOptions, set[str]]] = {
+        "star": ("cam-?/*.jpg", quick(), {"cam-1/a.jpg"}),
+        "deep": ("cam-[12]/**", quick(exclude=("thumbs/",)), {"cam-1/a.jpg", "cam-1/deep/b.jpg", "cam-2/c.png"}),
+        "flat": ("", quick(recursive=False), {"x.jpg"}),
+        "only": ("cam-2/c.png", quick(), {"cam-2/c.png"}),
+        "prefix": ("cam-1", quick(include=("*.jpg",), exclude=("deep",)), {"cam-1/a.jpg", "cam-1/thumbs/t.jpg"}),
+    }
+    for batch, (path, options, expected) in cases.items():
+        await client.upload_images(f"{bucket.url}/{path}", batch, options=options)
+        assert {hash_of(key.encode()) for key in expected} == set(emulator.ledger(batch).hashes), batch
+
+
+async def test_objects_that_change_or_vanish_are_told_as_files_are(
+    bucket: Bucket, client: Client, emulator: Emulator
+) -> None:
+    objects = images(60)
+    bucket.put_all(objects)
+    await client.upload_images(f"{bucket.url}/in", "more", options=quick())
+    first = next(iter(objects))
+    bucket.put(first, b"changed")
+    bucket.put("in/new.png", b"new")
+    report = await client.upload_images(f"{bucket.url}/in", "more", options=quick())
+    assert (report.sent, report.changed) == (61, 1)
+    assert [(failure.path, failure.reason) for failure in report.failures] == [
+        (f"{bucket.url}/{first}", RefusalReason.CHANGED)
+    ]
+    assert hashes_of(objects | {"in/new.png": b"new"}) == emulator.ledger("more").hashes
+
+
+@pytest.mark.parametrize("options", [EmulatorOptions(grant_seconds=3600)])
+async def test_faults_of_the_store_and_the_service_leave_no_trace(
+    bucket: Bucket, client: Client, emulator: Emulator
+) -> None:
+    objects = images(120)
+    bucket.put_all(objects)
+    emulator.faults.add("put:status=503", "put:swallow", "put:reset,after-bytes=4096", "grant:status=503")
+    report = await client.upload_images(f"{bucket.url}/in", "rough", options=quick())
+    assert hashes_of(objects) == emulator.ledger("rough").hashes
+    assert (report.is_confirmed, report.closes, report.has_failures) == (True, True, False)
