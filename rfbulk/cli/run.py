@@ -21,6 +21,7 @@ from rfbulk.cli.run_printing import exit_code_of_run, print_run_report
 from rfbulk.cli.running import Session, run, settings_of
 from rfbulk.client.running import RunOptions
 from rfbulk.core.jobs import WorkflowJob
+from rfbulk.core.secrets import ApiKey
 from rfbulk.errors import RfbulkError, UsageError
 from rfbulk.events import Event, OnEvent, RunStepped
 from rfbulk.settings import ExportOptions, Settings, UploadOptions
@@ -40,7 +41,7 @@ class Listening:
     host: str
     port: int
     public_url: str
-    keys: tuple[str, ...]
+    keys: tuple[ApiKey, ...]
 
 
 @click.command("run", context_settings=CONTEXT)
@@ -135,7 +136,7 @@ def _listening(values: dict[str, Any]) -> Listening | None:
         raise UsageError("set", "webhook", cause="it must be HOST:PORT")
     if values["public_url"] is None:
         raise UsageError("set", "webhook", cause="the service must reach it: give --public-url too")
-    keys = tuple(key for file in values["key_files"] for key in read_keys(file))
+    keys = tuple(ApiKey(key) for file in values["key_files"] for key in read_keys(file))
     return Listening(host.strip("[]"), int(port), values["public_url"].rstrip("/"), keys)
 
 
@@ -187,8 +188,9 @@ async def _listen(
 
     path = await hook_path(settings)
     folder = run_inbox_dir(settings, listening.port)
+    keys = [key.reveal() for key in listening.keys]
     behind_proxy = urlsplit(listening.public_url).path + path
-    receiver = client.webhook(listening.keys, folder=folder, path=[path, behind_proxy], on_event=on_event)
+    receiver = client.webhook(keys, folder=folder, path=[path, behind_proxy], on_event=on_event)
     await stack.enter_async_context(receiver)
     url = await stack.enter_async_context(serve_app(receiver.app, listening.host, listening.port))
     click.echo(f"notifications are received at {plain(url)}", err=True)
