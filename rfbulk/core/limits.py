@@ -30,11 +30,16 @@ _OTHERS: Final = (
     " xbm xcf xpm"
 )
 
+_VIDEOS: Final = "mp4 m4a m4p m4b m4r m4v avi mov mkv flv wmv mpeg mpg 3gp webm ogg"
+
 ACCEPTED_IMAGES: Final = frozenset(_ACCEPTED.split())
 """Suffixes of images that the service takes, in any case."""
 
 OTHER_IMAGES: Final = frozenset(_OTHERS.split())
 """Suffixes of images that it does not take: a file of these was probably meant to be sent, so it is named."""
+
+ACCEPTED_VIDEOS: Final = frozenset(_VIDEOS.split())
+"""Suffixes of videos that the service takes, in any case."""
 
 _USUAL: Final = -4
 """Where most suffixes begin: a dot and three letters."""
@@ -72,6 +77,13 @@ def format_of(name: bytes) -> Format:
         return known
     start = name.rfind(b".")
     return _FORMATS.get(name[start:].lower(), Format.OTHER) if start > 0 else Format.OTHER
+
+
+def video_format_of(name: bytes) -> Format:
+    """Tell from its suffix whether the service takes the file `name` as a video."""
+    stem, _, suffix = name.rpartition(b".")
+    is_known = suffix.isascii() and suffix.decode().lower() in ACCEPTED_VIDEOS
+    return Format.ACCEPTED if stem and is_known else Format.OTHER
 
 
 def batch_id(text: str) -> BatchId:

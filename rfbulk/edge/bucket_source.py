@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from rfbulk.core.limits import MAX_IMAGE_BYTES, Format, format_of
+from rfbulk.core.limits import MAX_IMAGE_BYTES, Format, format_of, video_format_of
 from rfbulk.core.model import Entry, Refusal, RefusalReason
 from rfbulk.core.naming import basename_name, member_name, prefixed_name
 from rfbulk.core.objects import Address, ObjectState, parse_address
@@ -29,10 +29,23 @@ if TYPE_CHECKING:
     from rfbulk.settings import Names
 
 GROUP_SIZE: Final = 500
+
 _REFUSED_FORMATS: Final = {
     Format.OTHER: RefusalReason.NOT_AN_IMAGE,
     Format.UNSUPPORTED_IMAGE: RefusalReason.UNSUPPORTED_IMAGE,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """What the service takes: which suffixes, and how many bytes at the most (None: any number)."""
+
+    format_of: Callable[[bytes], Format]
+    max_bytes: int | None
+
+
+IMAGES: Final = Media(format_of, MAX_IMAGE_BYTES)
+VIDEOS: Final = Media(video_format_of, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +80,7 @@ class BucketSource:
 
     opened: tuple[BucketRoot, ...]
     policy: RetryPolicy
+    media: Media = IMAGES
 
     @property
     def roots(self) -> tuple[bytes, ...]:
@@ -85,7 +99,7 @@ class BucketSource:
             TroublePassing, NotAuthorised, SourceError: a bucket cannot be listed, or not any more.
         """
         for root in self.opened:
-            yield from _scan(root, self.policy)
+            yield from _scan(root, self.policy, self.media)
 
     def refresh(self, entry: Entry) -> Entry | tuple[RefusalReason, str]:
         """Look at an object again: what it is now, or why it cannot be sent any more."""
@@ -99,10 +113,9 @@ class BucketSource:
         except BucketTrouble as trouble:
             advice = "run the same again to resume"
             raise TroublePassing("look at", root.address.url, cause=str(trouble), advice=advice) from None
-        if state.size == 0:
-            return RefusalReason.EMPTY, "it is empty now"
-        if state.size > MAX_IMAGE_BYTES:
-            return RefusalReason.TOO_LARGE, f"it has {state.size} bytes now, {MAX_IMAGE_BYTES} are allowed"
+        fault, detail = _fault_of(state, self.media)
+        if fault is not None:
+            return fault, f"it has {detail} now" if detail else "it is empty now"
         return msgspec.structs.replace(entry, size=state.size, mtime_ns=state.mtime_ns, inode=state.mark)
 
 
@@ -114,6 +127,7 @@ def open_bucket_source(
     environment: Mapping[str, str],
     patience: Patience,
     policy: RetryPolicy,
+    media: Media = IMAGES,
 ) -> BucketSource:
     """Return the source of an upload from buckets, each of which was asked for its first page.
 
@@ -123,7 +137,7 @@ def open_bucket_source(
     """
     addresses = [parse_address(source) for source in sources]
     buckets = [open_bucket(address, environment, patience) for address in addresses]
-    settled = [_settled(bucket) for bucket in buckets]
+    settled = [_settled(bucket, media) for bucket in buckets]
     has_labels = names == "path" or (names == "auto" and len(settled) > 1)
     labels = [_label(bucket.address) for bucket, _ in settled]
     _refuse_equal_labels(has_labels, [label for label, (_, only) in zip(labels, settled, strict=True) if only is None])
@@ -134,19 +148,19 @@ def open_bucket_source(
         glob = chooser_of(Selection((pattern,))) if pattern else None
         name_of = _namer(names, has_labels and only is None, label)
         roots.append(BucketRoot(bucket, number, only, chooser, glob, name_of))
-    source = BucketSource(tuple(roots), policy)
+    source = BucketSource(tuple(roots), policy, media)
     for root in roots:
         if not root.is_file:
             next(root.bucket.pages(root.address.folder, policy), None)
     return source
 
 
-def _settled(bucket: Bucket) -> tuple[Bucket, Listed | None]:
+def _settled(bucket: Bucket, media: Media) -> tuple[Bucket, Listed | None]:
     """Decide whether an address without a `/` behind it is an object or a folder."""
     address = bucket.address
     if not address.name:
         return bucket, None
-    if format_of(address.name.encode()) is Format.ACCEPTED:
+    if media.format_of(address.name.encode()) is Format.ACCEPTED:
         try:
             return bucket, Listed(address.key, bucket.head(address.key))
         except (ObjectGone, ObjectDenied):
@@ -182,10 +196,10 @@ def _identity(bucket: Bucket) -> str:
     return f"{bucket.address.text}{server}"
 
 
-def _scan(root: BucketRoot, policy: RetryPolicy) -> Iterator[ScanGroup]:
+def _scan(root: BucketRoot, policy: RetryPolicy, media: Media) -> Iterator[ScanGroup]:
     only = root.only
     pages = root.bucket.pages(root.address.folder, policy) if only is None else iter([[only]])
-    sorter, group = _Sorter(root), ScanGroup([], [])
+    sorter, group = _Sorter(root, media), ScanGroup([], [])
     for found in chain.from_iterable(pages):
         sorter.sort(found, group)
         if len(group.entries) >= GROUP_SIZE or len(group.refusals) >= GROUP_SIZE:
@@ -198,8 +212,9 @@ def _scan(root: BucketRoot, policy: RetryPolicy) -> Iterator[ScanGroup]:
 class _Sorter:
     """Tells the objects of a root apart. Listings come in order, so one folder at a time is asked about."""
 
-    def __init__(self, root: BucketRoot) -> None:
+    def __init__(self, root: BucketRoot, media: Media) -> None:
         self._root = root
+        self._media = media
         self._skip = len(root.address.folder)
         self._folder = b""
         self._is_entered = True
@@ -210,10 +225,10 @@ class _Sorter:
         if not self._is_meant(path):
             return
         number = self._root.number
-        refused = _REFUSED_FORMATS.get(format_of(path[path.rfind(b"/") + 1 :]))
+        refused = _REFUSED_FORMATS.get(self._media.format_of(path[path.rfind(b"/") + 1 :]))
         detail = ""
         if refused is None:
-            refused, detail = _fault_of(found.state)
+            refused, detail = _fault_of(found.state, self._media)
         if refused is None:
             try:
                 name = self._root.name_of(path)
@@ -240,9 +255,9 @@ class _Sorter:
         return all(self._root.chooser.enters(b"/".join(components[: depth + 1])) for depth in range(len(components)))
 
 
-def _fault_of(state: ObjectState) -> tuple[RefusalReason | None, str]:
+def _fault_of(state: ObjectState, media: Media) -> tuple[RefusalReason | None, str]:
     if state.size == 0:
         return RefusalReason.EMPTY, ""
-    if state.size > MAX_IMAGE_BYTES:
-        return RefusalReason.TOO_LARGE, f"{state.size} bytes, at most {MAX_IMAGE_BYTES}"
+    if media.max_bytes is not None and state.size > media.max_bytes:
+        return RefusalReason.TOO_LARGE, f"{state.size} bytes, at most {media.max_bytes}"
     return None, ""
