@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from rfbulk.core.objects import parse_address
+from rfbulk.core.retry import RetryPolicy
+from rfbulk.edge.bucket_stores import Patience
+from rfbulk.edge.buckets import Bucket, BucketTrouble, ObjectDenied, ObjectGone, open_bucket
+from rfbulk.errors import NotAuthorised, RfbulkError, SourceError, TroublePassing
+from tests.support.google_store import GoogleStore, google_store
+
+POLICY = RetryPolicy(first_seconds=0.01, cap_seconds=0.01, budget_seconds=5.0)
+IMPATIENT = Patience(retry_seconds=0.001)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[GoogleStore]:
+    with google_store() as server:
+        yield server
+
+
+@pytest.fixture
+def store(server: GoogleStore) -> GoogleStore:
+    server.buckets = {"pics": {}}
+    server.faults.clear()
+    server.requests.clear()
+    server.page_size = 1000
+    return server
+
+
+def bucket_of(store: GoogleStore, address: str = "gs://pics", **variables: str) -> Bucket:
+    environment = {"GOOGLE_BASE_URL": store.url, "GOOGLE_SERVICE_ACCOUNT_KEY": store.account} | variables
+    return open_bucket(parse_address(address), environment, IMPATIENT)
+
+
+@pytest.fixture
+def bucket(store: GoogleStore, monkeypatch: pytest.MonkeyPatch) -> Bucket:
+    monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT_KEY", store.account)
+    return bucket_of(store)
+
+
+def keys_of(bucket: Bucket, folder: str = "") -> list[str]:
+    return [found.key for page in bucket.pages(folder, POLICY) for found in page]
+
+
+def test_a_listing_comes_page_by_page_in_order_and_stays_in_its_folder(store: GoogleStore, bucket: Bucket) -> None:
+    store.page_size = 7
+    for number in range(40):
+        store.put("pics", f"in/{number:03}.jpg", b"x")
+    store.put("pics", "in-2/x.jpg", b"x")
+    assert keys_of(bucket, "in/") == [f"in/{number:03}.jpg" for number in range(40)]
+    assert len(keys_of(bucket)) == 41
+
+
+def test_an_object_is_the_same_in_the_listing_looked_at_and_read(store: GoogleStore, bucket: Bucket) -> None:
+    store.put("pics", "a.jpg", b"data")
+    [[listed]] = bucket.pages("", POLICY)
+    state, data = bucket.read("a.jpg", 4)
+    streamed, pieces = bucket.stream("a.jpg")
+    assert listed.state == bucket.head("a.jpg") == state == streamed
+    assert (bytes(data), b"".join(map(bytes, pieces))) == (b"data", b"data")
+
+
+def test_an_object_of_another_size_is_not_read(store: GoogleStore, bucket: Bucket) -> None:
+    store.put("pics", "a.jpg", b"data")
+    state, data = bucket.read("a.jpg", 3)
+    assert (state.size, len(data)) == (4, 0)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (404, ObjectGone),
+        (412, ObjectGone),
+        (403, ObjectDenied),
+        (401, NotAuthorised),
+        (400, SourceError),
+        (429, BucketTrouble),
+        (500, BucketTrouble),
+        (503, BucketTrouble),
+    ],
+)
+def test_an_answer_means_what_the_table_says(
+    store: GoogleStore, bucket: Bucket, status: int, kind: type[Exception]
+) -> None:
+    store.put("pics", "a.jpg", b"data")
+    store.faults["a.jpg"] = [str(status)] * 20
+    with pytest.raises(kind) as raised:
+        bucket.read("a.jpg", 4)
+    assert raised.value.__cause__ is None
+    assert raised.value.__context__ is None
+    assert "127.0.0.1" not in str(raised.value)
+
+
+@pytest.mark.parametrize(("status", "kind"), [(403, NotAuthorised), (401, NotAuthorised), (404, SourceError)])
+def test_a_bucket_that_cannot_be_listed_is_said_so(
+    store: GoogleStore, bucket: Bucket, status: int, kind: type[RfbulkError]
+) -> None:
+    store.faults["list"] = [str(status)]
+    with pytest.raises(kind, match="gs://pics"):
+        keys_of(bucket)
+
+
+def test_a_bucket_that_is_not_there_is_told_from_an_object_that_is_not(store: GoogleStore, bucket: Bucket) -> None:
+    other = Bucket(parse_address("gs://nowhere"), bucket_of(store, "gs://nowhere").opened)
+    for work in (lambda: keys_of(other), lambda: other.head("a.jpg"), lambda: other.read("a.jpg", 1)):
+        with pytest.raises((SourceError, ObjectGone)):
+            work()
+    with pytest.raises(SourceError, match="no such bucket"):
+        keys_of(other)
+
+
+def test_a_listing_goes_on_behind_what_it_gave_when_it_breaks_off(store: GoogleStore, bucket: Bucket) -> None:
+    store.page_size = 10
+    for number in range(35):
+        store.put("pics", f"{number:03}.jpg", b"x")
+    store.faults["list"] = ["", "", "503", "503", "", "503"]
+    waits: list[float] = []
+    found = [each.key for page in bucket.pages("", POLICY, sleep=waits.append) for each in page]
+    assert found == [f"{number:03}.jpg" for number in range(35)]
+    assert waits
+
+
+def test_a_listing_that_never_comes_ends_with_its_budget(store: GoogleStore, bucket: Bucket) -> None:
+    store.faults["list"] = ["503"] * 100
+    policy = RetryPolicy(first_seconds=0.01, cap_seconds=0.01, budget_seconds=0.0)
+    with pytest.raises(TroublePassing, match="503"):
+        list(bucket.pages("", policy))
+    store.faults.clear()
+
+
+def test_a_body_cut_short_is_never_taken_for_whole(store: GoogleStore, bucket: Bucket) -> None:
+    store.put("pics", "a.jpg", bytes(1000))
+    store.faults["a.jpg"] = ["short"] * 20
+    with pytest.raises((BucketTrouble, SourceError)):
+        bucket.read("a.jpg", 1000)
+    _, pieces = bucket.stream("a.jpg")
+    with pytest.raises((BucketTrouble, SourceError)):
+        list(pieces)
+    store.faults.clear()
+
+
+@pytest.mark.parametrize("key", ["in//a.jpg", "in/../a.jpg", "in/./a.jpg"])
+def test_a_key_that_the_library_cannot_spell_is_named(store: GoogleStore, bucket: Bucket, key: str) -> None:
+    """It fails the whole page that it stands in, so nothing can be sent past it."""
+    store.put("pics", key, b"x")
+    with pytest.raises(SourceError, match="in/"):
+        keys_of(bucket, "in/")
+
+
+def test_no_connection_is_a_trouble_that_may_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = {"GOOGLE_BASE_URL": "http://127.0.0.1:9", "STORAGE_EMULATOR_HOST": "127.0.0.1:9"}
+    bucket = open_bucket(parse_address("gs://pics"), environment, IMPATIENT)
+    with pytest.raises(BucketTrouble, match="no answer"):
+        bucket.head("a.jpg")
+
+
+def test_signed_urls_lead_to_the_key_or_are_not_given(store: GoogleStore, bucket: Bucket) -> None:
+    """The library escapes a `%` in a Google key wrongly: such a URL would lead elsewhere."""
+    urls = bucket.sign(["a.jpg", "ünï/b c.jpg", "50%25.jpg"], 60.0)
+    assert [url is None for url in urls] == [False, False, True]
+    assert all("Signature" not in repr(url) for url in urls)
+
+
+def test_the_library_is_loaded_only_where_a_bucket_is_named() -> None:
+    code = "import sys, rfbulk, rfbulk.client.sources; sys.exit('obstore' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
