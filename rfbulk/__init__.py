@@ -13,12 +13,13 @@ if TYPE_CHECKING:
     from rfbulk.client import Client
     from rfbulk.client.running import RunOptions
     from rfbulk.core.export_report import ExportFailure, ExportReport
+    from rfbulk.core.ingest_report import IngestReport
     from rfbulk.core.jobs import CompilationJob, Overrides, WorkflowJob
     from rfbulk.core.report import Failure, UploadReport
     from rfbulk.core.retry import RetryPolicy
     from rfbulk.core.run_report import RunReport
     from rfbulk.errors import RfbulkError
-    from rfbulk.settings import ExportOptions, Settings, UploadOptions
+    from rfbulk.settings import ExportOptions, IngestOptions, Settings, UploadOptions
 
 __version__ = "0.1.0"
 __all__ = [
@@ -28,6 +29,8 @@ __all__ = [
     "ExportOptions",
     "ExportReport",
     "Failure",
+    "IngestOptions",
+    "IngestReport",
     "Overrides",
     "RetryPolicy",
     "RfbulkError",
@@ -49,6 +52,8 @@ _HOMES = {
     "ExportOptions": "rfbulk.settings",
     "ExportReport": "rfbulk.core.export_report",
     "Failure": "rfbulk.core.report",
+    "IngestOptions": "rfbulk.settings",
+    "IngestReport": "rfbulk.core.ingest_report",
     "Overrides": "rfbulk.core.jobs",
     "RetryPolicy": "rfbulk.core.retry",
     "RfbulkError": "rfbulk.errors",

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rfbulk.core.export_report import ExportReport
+    from rfbulk.core.ingest_report import IngestReport
     from rfbulk.core.report import UploadReport
     from rfbulk.core.run_report import RunReport
 
@@ -34,11 +35,12 @@ class RfbulkError(Exception):
 
     `operation` is what was tried, `subject` the thing it was tried on, `cause` why it failed, and `advice` what
     can be done next. `str()` joins them into one line. `report` tells how far an upload came, where one was under way,
-    `export_report` an export, and `run_report` a whole run.
+    `export_report` an export, `ingest_report` an ingest, and `run_report` a whole run.
     """
 
     report: UploadReport | None = None
     export_report: ExportReport | None = None
+    ingest_report: IngestReport | None = None
     run_report: RunReport | None = None
 
     def __init__(self, operation: str, subject: str = "", *, cause: str = "", advice: str = "") -> None:

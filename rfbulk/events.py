@@ -166,6 +166,19 @@ class RemoteFileNamed:
 
 
 @dataclass(frozen=True, slots=True)
+class IngestProgress:
+    """Where an ingest of references stands. `accepted` are in requests that the service has taken, now or earlier."""
+
+    seconds: float
+    found: int
+    accepted: int
+    accepted_before: int
+    requests: int
+    duplicated: int
+    failures: int
+
+
+@dataclass(frozen=True, slots=True)
 class RunStepped:
     """A run has come to a step: `upload`, `start`, `wait`, `export` or `done`."""
 
@@ -205,6 +218,7 @@ Event: TypeAlias = (
     | FileNamed
     | ConfirmProgress
     | JobProgress
+    | IngestProgress
     | RunStepped
     | NoticeKept
     | FlowEnded

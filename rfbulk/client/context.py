@@ -74,6 +74,11 @@ def uploads_dir(settings: Settings) -> Path:
     return state_dir(settings) / "uploads"
 
 
+def ingests_dir(settings: Settings) -> Path:
+    """Return where checkpoints of ingests without upload are kept."""
+    return state_dir(settings) / "ingests"
+
+
 def exports_dir(settings: Settings) -> Path:
     """Return where checkpoints of exports are kept."""
     return state_dir(settings) / "exports"

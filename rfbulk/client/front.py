@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from rfbulk.client import jobs
+from rfbulk.client import ingesting, jobs
 from rfbulk.client.batches import wait_for_batch
 from rfbulk.client.context import Context, Reach, uploads_dir
 from rfbulk.client.exporting import export_batch
@@ -29,7 +29,7 @@ from rfbulk.edge.jobs_api import JobsApi
 from rfbulk.edge.transport import TransportOptions, open_transport
 from rfbulk.errors import UsageError
 from rfbulk.events import OnEvent, ignore
-from rfbulk.settings import ExportOptions, Settings, UploadOptions
+from rfbulk.settings import ExportOptions, IngestOptions, Settings, UploadOptions
 
 if TYPE_CHECKING:
     import anyio
@@ -39,11 +39,13 @@ if TYPE_CHECKING:
     from rfbulk.client.webhook import WebhookReceiver
     from rfbulk.core.export_report import ExportReport
     from rfbulk.core.failpoints import Failpoint
+    from rfbulk.core.ingest_report import IngestReport
     from rfbulk.core.job_watch import JobReport
     from rfbulk.core.job_wire import Job, JobLog, Stage, Task
     from rfbulk.core.jobs import JobDefinition, Overrides, Severity, WorkflowJob
     from rfbulk.core.notices import Notice
     from rfbulk.core.readiness import BatchState
+    from rfbulk.core.references import MediaKind
     from rfbulk.core.report import UploadReport
     from rfbulk.core.run_report import RunReport
     from rfbulk.core.standing import Flow
@@ -138,6 +140,49 @@ class Client:
             TransferFailed, WaitTimeout: as they say; `report` is attached.
         """
         return await upload_images(self._context, source, batch_id, options=options, on_event=on_event, stop=stop)
+
+    # ingests without upload
+
+    async def ingest_references(
+        self,
+        references: StrPath,
+        batch_id: str,
+        media: MediaKind,
+        *,
+        options: IngestOptions | None = None,
+        on_event: OnEvent = ignore,
+        stop: anyio.Event | None = None,
+    ) -> IngestReport:
+        """Let the service fetch files that are elsewhere into a batch, each exactly once.
+
+        `references` is a file of JSON lines, each `{"name": …, "url": "https://…"}`, which is looked at as a whole
+        before anything is asked for; or the `https://` address of such a list, which the service fetches. The same
+        call again resumes: what was accepted is not asked for again.
+
+        Raises:
+            UsageError, SourceError: nothing was asked for; a bad file's first faults are named by line.
+            RfbulkError: as `upload_images`; `ingest_report` is attached once anything was asked for.
+        """
+        return await ingesting.ingest_references(
+            self._context, references, batch_id, media, options=options, on_event=on_event, stop=stop
+        )
+
+    async def ingest_query(
+        self,
+        query: str,
+        batch_id: str,
+        *,
+        options: IngestOptions | None = None,
+        on_event: OnEvent = ignore,
+        stop: anyio.Event | None = None,
+    ) -> IngestReport:
+        """Let the platform fill a batch with those of its own assets that a RoboQL query finds.
+
+        The same call again asks for nothing new, unless `options.ingest_id` is another. Raises as `ingest_references`.
+        """
+        return await ingesting.ingest_query(
+            self._context, query, batch_id, options=options, on_event=on_event, stop=stop
+        )
 
     # exports
 

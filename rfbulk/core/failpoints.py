@@ -11,7 +11,7 @@ from typing import Final
 
 
 class Failpoint(StrEnum):
-    """Where a process can be made to die, in the order in which a shard, a remote file, or a run meets them."""
+    """Where a process can be made to die, in the order in which a shard, a remote file, an ingest, a run meets them."""
 
     CHECKPOINT_OPENED = "checkpoint-opened"
     SHARD_PLANNED = "shard-planned"
@@ -43,6 +43,12 @@ class Failpoint(StrEnum):
     FAILED_RECORDED = "failed-recorded"
     LISTING_FINISHED = "listing-finished"
     MANIFEST_WRITTEN = "manifest-written"
+
+    INGEST_INTENDED = "ingest-intended"
+    INGEST_ANSWERED = "ingest-answered"
+    INGEST_RECORDED = "ingest-recorded"
+    INGEST_SENT = "ingest-sent"
+    INGEST_CONFIRMED = "ingest-confirmed"
 
     JOB_LOOKED_UP = "job-looked-up"
     BATCH_READY = "batch-ready"
@@ -83,4 +89,14 @@ OF_RUNS: Final = frozenset(
 )
 """Between the upload and the export of a run; in those it meets theirs."""
 
-OF_UPLOADS: Final = frozenset(Failpoint) - OF_EXPORTS - OF_RUNS | {Failpoint.CHECKPOINT_OPENED}
+OF_INGESTS: Final = frozenset(
+    {
+        Failpoint.CHECKPOINT_OPENED,
+        Failpoint.INGEST_INTENDED,
+        Failpoint.INGEST_ANSWERED,
+        Failpoint.INGEST_RECORDED,
+        Failpoint.INGEST_SENT,
+        Failpoint.INGEST_CONFIRMED,
+    }
+)
+OF_UPLOADS: Final = frozenset(Failpoint) - OF_EXPORTS - OF_RUNS - OF_INGESTS | {Failpoint.CHECKPOINT_OPENED}

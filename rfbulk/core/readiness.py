@@ -73,6 +73,9 @@ def readiness(state: BatchState, *, is_quiet: bool) -> Readiness:
     some      any          any            wait
     none      some shards  any            failed, once quiet
     none      none         as expected    ready
+    none      none         fewer, and     failed, once quiet
+                           failed files
+                           are the rest
     none      none         fewer          wait
     none      none         some (nobody   ready, once quiet
                            knows how many
@@ -85,7 +88,10 @@ def readiness(state: BatchState, *, is_quiet: bool) -> Readiness:
     if state.shards.get(RowKind.ERROR, 0):
         return Readiness.FAILED if is_quiet else Readiness.WAIT
     if state.expected is not None:
-        return Readiness.READY if state.count >= state.expected else Readiness.WAIT
+        if state.count >= state.expected:
+            return Readiness.READY
+        is_explained = state.count + len(state.failed_files) >= state.expected
+        return Readiness.FAILED if is_quiet and is_explained else Readiness.WAIT
     return Readiness.READY if is_quiet and state.count > 0 else Readiness.WAIT
 
 

@@ -34,7 +34,10 @@ MAX_ANSWER_BYTES: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call: what it does in words, where it goes below the workspace, and what it carries. `body` is JSON."""
+    """One call: what it does in words, where it goes below the workspace, and what it carries. `body` is JSON.
+
+    `answer_seconds` is for a call that takes longer than others.
+    """
 
     operation: str
     subject: str
@@ -43,6 +46,7 @@ class Call:
     method: str = "GET"
     max_bytes: int = MAX_ANSWER_BYTES
     body: bytes | None = None
+    answer_seconds: float | None = None
 
 
 class Caller:
@@ -106,6 +110,7 @@ class Caller:
             subject=call.subject,
             max_bytes=call.max_bytes,
             body=call.body,
+            answer_seconds=call.answer_seconds,
         )
         date = parse_http_date(answer.headers.get("Date"))
         if date is not None:

@@ -7,6 +7,7 @@ aiohttp's errors hold whole URLs; they end here and are raised again as ours, wi
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -101,23 +102,31 @@ class Transport:
         self.ways = ways
 
     async def exchange(
-        self, method: str, url: URL, *, operation: str, subject: str, max_bytes: int, body: bytes | None = None
+        self,
+        method: str,
+        url: URL,
+        *,
+        operation: str,
+        subject: str,
+        max_bytes: int,
+        body: bytes | None = None,
+        answer_seconds: float | None = None,
     ) -> Exchanged:
         """Send a request to the API, once, and read the whole answer. `body` is JSON; None sends none.
 
         Raises:
-            TroublePassing: no connection, no whole answer, or not within `answer_seconds`.
+            TroublePassing: no connection, no whole answer, or not within `answer_seconds` (None: the options').
             ServiceRefused: the certificate is not to be trusted.
             NotAuthorised: the proxy refuses.
             ProtocolError: the answer has more than `max_bytes`, or is not HTTP.
         """
         try:
             async with (
-                asyncio.timeout(self.options.answer_seconds),
+                asyncio.timeout(answer_seconds or self.options.answer_seconds),
                 self._session.request(
                     method,
                     url,
-                    data=body,
+                    data=None if body is None else io.BytesIO(body),  # sent in pieces, however long
                     headers={"User-Agent": USER_AGENT} | ({} if body is None else _JSON),
                     skip_auto_headers=_AUTOMATIC_HEADERS,
                     allow_redirects=False,

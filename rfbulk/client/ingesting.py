@@ -1,0 +1,143 @@
+"""Ingests without upload: references, lists elsewhere and queries, joined to the pipeline."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+
+from rfbulk.client.context import Context, ingests_dir
+from rfbulk.client.listening import hearing_inbox
+from rfbulk.core.limits import batch_id as checked_batch_id
+from rfbulk.core.notices import batch_subject
+from rfbulk.core.references import MediaKind, ReferenceFault, check_https, mark_of
+from rfbulk.core.secrets import SignedUrl
+from rfbulk.edge.ingest_checkpoint import IngestCheckpoint, IngestIdentity, open_ingest_checkpoint
+from rfbulk.edge.ingests_api import IngestsApi
+from rfbulk.edge.reference_file import open_reference_file, reference_identity
+from rfbulk.errors import RfbulkError, UsageError
+from rfbulk.pipeline.ingest_ports import IngestPorts
+from rfbulk.pipeline.ingesting import IngestRequest, Query, ReferenceList, References, ingest, kind_of
+from rfbulk.settings import IngestOptions
+
+if TYPE_CHECKING:
+    from rfbulk.core.ingest_report import IngestReport
+    from rfbulk.events import OnEvent
+
+
+async def ingest_references(
+    context: Context,
+    references: str | os.PathLike[str],
+    batch_id: str,
+    media: MediaKind,
+    *,
+    options: IngestOptions | None,
+    on_event: OnEvent,
+    stop: anyio.Event | None,
+) -> IngestReport:
+    """As `Client.ingest_references` promises."""
+    what: References | ReferenceList
+    text = os.fspath(references)
+    if "://" in text:
+        try:
+            check_https(text)
+        except ReferenceFault as fault:
+            raise UsageError("use list", cause=str(fault), advice="give an https:// address or a file") from None
+        what, source = ReferenceList(media, SignedUrl(text)), f"list {mark_of(text)}"
+    else:
+        path = Path(text)
+        what = References(media, await anyio.to_thread.run_sync(open_reference_file, path))
+        source = await anyio.to_thread.run_sync(reference_identity, path)
+    return await _ingest(context, what, source, batch_id, options=options, on_event=on_event, stop=stop)
+
+
+async def ingest_from(
+    context: Context,
+    what: References,
+    known_as: str,
+    batch_id: str,
+    *,
+    options: IngestOptions | None,
+    on_event: OnEvent,
+    stop: anyio.Event | None,
+) -> IngestReport:
+    """Fill a batch from any source of references. `known_as` is what its checkpoint goes by: the same on every run.
+
+    Raises:
+        as `Client.ingest_references`.
+    """
+    return await _ingest(context, what, known_as, batch_id, options=options, on_event=on_event, stop=stop)
+
+
+async def ingest_query(
+    context: Context,
+    query: str,
+    batch_id: str,
+    *,
+    options: IngestOptions | None,
+    on_event: OnEvent,
+    stop: anyio.Event | None,
+) -> IngestReport:
+    """As `Client.ingest_query` promises."""
+    if not query.strip():
+        raise UsageError("fill", f"batch {batch_id}", cause="the query is empty")
+    what = Query(query)
+    return await _ingest(context, what, query, batch_id, options=options, on_event=on_event, stop=stop)
+
+
+async def _ingest(
+    context: Context,
+    what: References | ReferenceList | Query,
+    source: str,
+    batch_id: str,
+    *,
+    options: IngestOptions | None,
+    on_event: OnEvent,
+    stop: anyio.Event | None,
+) -> IngestReport:
+    options = options or IngestOptions()
+    batch = checked_batch_id(batch_id)
+    workspace = await context.persist(context.api.workspace, tell=on_event)
+    identity = IngestIdentity(context.api_url, workspace, batch, kind_of(what), source, options.ingest_id)
+    request = IngestRequest(batch, what, options, context.settings.retry, stop or anyio.Event())
+    async with _checkpoint(context, identity, restart=options.restart) as checkpoint:
+        ports = IngestPorts(
+            service=IngestsApi(context.api),
+            staging=context.api,
+            checkpoint=checkpoint,
+            clock=context.clock,
+            tell=on_event,
+            reach=context.reach,
+            bell=context.bell,
+        )
+        try:
+            report = await hearing_inbox(context, batch_subject(batch), partial(ingest, ports, request))
+        except RfbulkError as error:
+            if error.ingest_report is not None:
+                _complete(error.ingest_report, workspace, checkpoint)
+            raise
+        _complete(report, workspace, checkpoint)
+        return report
+
+
+def _complete(report: IngestReport, workspace: str, checkpoint: IngestCheckpoint) -> None:
+    report.workspace = workspace
+    report.checkpoint = checkpoint.path.stem
+
+
+@asynccontextmanager
+async def _checkpoint(context: Context, identity: IngestIdentity, *, restart: bool) -> AsyncIterator[IngestCheckpoint]:
+    """Opening and closing block on the disk, so they happen in a thread."""
+    manager = open_ingest_checkpoint(ingests_dir(context.settings), identity, restart=restart)
+    checkpoint = await anyio.to_thread.run_sync(manager.__enter__)
+    try:
+        yield checkpoint
+    finally:
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(manager.__exit__, None, None, None)
