@@ -66,6 +66,10 @@ class Attempts:
         """Processor time that all attempts have taken, in their threads alone: what a host does besides is its own."""
         return self._cpu_seconds
 
+    def release(self) -> None:
+        """Give back the buffers that no attempt uses just now."""
+        self._buffers.clear()
+
     def make(self, job: ShardJob, call: Call) -> ShardResult:
         """Read, pack and PUT a shard once. Whatever goes wrong with it is told in the result. Blocking.
 

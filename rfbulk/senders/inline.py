@@ -42,6 +42,10 @@ class InlineSender:
             call = Call(on_bytes)
             return await call_in_thread(partial(self._attempts.make, job, call), call, name="rfbulk-send")
 
+    def release(self) -> None:
+        """Give back the memory that no attempt uses just now."""
+        self._attempts.release()
+
     def cpu_seconds(self) -> float:
         """Return the processor time of all that sends."""
         return self._attempts.cpu_seconds

@@ -223,7 +223,8 @@ class SendingProcess:
 
 
 def _inherited(environment: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in environment.items() if not name.startswith(_SECRET)}
+    kept = {name: value for name, value in environment.items() if not name.startswith(_SECRET)}
+    return {"MALLOC_ARENA_MAX": "2"} | kept  # glibc's `mallopt(3)`: else each thread keeps what others could use
 
 
 def _error_of(news: Failed) -> BaseException:

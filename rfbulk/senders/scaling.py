@@ -74,6 +74,7 @@ class ScalingSender:
         self._consider()
         self._take_in()
         for process in sorted(self._processes, key=lambda each: each.load):
+            self._inline.release()
             try:
                 return await process.send(job, on_bytes)
             except WorkerGone:
@@ -135,10 +136,9 @@ async def open_scaling_sender(
     """Yield a sender. `processes` None finds out what helps, 1 stays in this process, more are started at once.
 
     A rate is kept by this process alone, and what is no file is packed by it alone: the credentials for it stay here.
-    `auto` leaves a core to this one, which scans, plans and keeps the books.
     """
-    most = min(_cores() - 1, MAX_PROCESSES) if processes is None else processes
-    if processes == 1 or rate is not None or pack is not pack_files or not can_start():
+    most = min(_cores(), MAX_PROCESSES) if processes is None else processes
+    if most == 1 or rate is not None or pack is not pack_files or not can_start():
         most = 0
     set_up = SetUp(
         environment=_ways_out(os.environ),

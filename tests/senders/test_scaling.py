@@ -42,6 +42,9 @@ class FakeInline:
     def cpu_seconds(self) -> float:
         return self.spent
 
+    def release(self) -> None:
+        pass
+
 
 class FakeProcess:
     """A sending process that dies when told to."""
