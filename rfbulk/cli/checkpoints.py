@@ -13,10 +13,11 @@ import click
 from rfbulk.cli.options import CONTEXT, ExitCode, Globals, global_options, globals_of
 from rfbulk.cli.printing import number, plain, print_json, print_table, size
 from rfbulk.cli.running import exit_code_of, settings_of
-from rfbulk.client.context import exports_dir, uploads_dir
+from rfbulk.client.context import exports_dir, ingests_dir, uploads_dir
 from rfbulk.edge.checkpoint import summaries
 from rfbulk.edge.checkpoint_file import remove_files
 from rfbulk.edge.export_checkpoint import export_summaries, staging_of
+from rfbulk.edge.ingest_checkpoint import ingest_summaries
 from rfbulk.edge.landing import discard_staging
 from rfbulk.edge.locks import FileLock
 from rfbulk.errors import CheckpointBusy
@@ -26,7 +27,7 @@ from rfbulk.errors import CheckpointBusy
 @global_options
 @click.pass_context
 def list_checkpoints(context: click.Context) -> int:
-    """List the uploads and exports that this machine remembers, newest first.
+    """List the uploads, ingests and exports that this machine remembers, newest first.
 
     \b
     rfbulk checkpoint list
@@ -47,7 +48,7 @@ def list_checkpoints(context: click.Context) -> int:
 @global_options
 @click.pass_context
 def show(context: click.Context, checkpoint_id: str) -> int:
-    """Describe what an upload or an export remembers. A unique beginning of the id is enough.
+    """Describe what an upload, an ingest or an export remembers. A unique beginning of the id is enough.
 
     \b
     rfbulk checkpoint show spring-3f
@@ -64,7 +65,8 @@ def show(context: click.Context, checkpoint_id: str) -> int:
         return ExitCode.FAILED
     click.echo(f"  service  {plain(summary['service'])}, workspace {plain(summary['workspace'])}")
     click.echo(f"  batch    {plain(summary['batch'])}")
-    for line in _export_lines(summary) if summary["kind"] == "export" else _upload_lines(summary):
+    lines = {"export": _export_lines, "ingest": _ingest_lines, "upload": _upload_lines}[summary["kind"]]
+    for line in lines(summary):
         click.echo(f"  {line}")
     return ExitCode.DONE
 
@@ -76,6 +78,16 @@ def _upload_lines(summary: dict[str, Any]) -> list[str]:
         f"sent     {number(summary['images_sent'], 'image')}, {size(summary['bytes_sent'])}",
         f"left     {number(summary['images_left'], 'image')} in {number(summary['shards_left'], 'shard')}",
         f"failed   {number(summary['failures'], 'image')}",
+    ]
+
+
+def _ingest_lines(summary: dict[str, Any]) -> list[str]:
+    return [
+        f"source   {_where(summary)}",
+        f"state    {_state(summary)}",
+        f"accepted {number(summary['sent'], 'reference')} in {number(summary['requests'], 'request')}",
+        f"left     {number(summary['left'], 'reference')}",
+        f"failed   {number(summary['failures'], 'reference')}",
     ]
 
 
@@ -106,7 +118,7 @@ def forget(context: click.Context, checkpoint_id: str, *, yes: bool) -> int:
     summary = _find(options, checkpoint_id)
     left = summary.get("images_left", summary.get("left", 0))
     if not yes:
-        what = "images" if summary["kind"] == "upload" else "files"
+        what = {"upload": "images", "ingest": "references", "export": "files"}[summary["kind"]]
         click.confirm(f"forget {summary['id']} ({_state(summary)}, {left:,} {what} left)?", abort=True, err=True)
     path = Path(summary["path"])
     lock = FileLock(path.with_suffix(".lock"))
@@ -136,6 +148,8 @@ def _summaries(options: Globals) -> list[dict[str, Any]]:
     uploads, exports = uploads_dir(settings), exports_dir(settings)
     found = [{"kind": "upload"} | summary for summary in (summaries(uploads) if uploads.is_dir() else [])]
     found += export_summaries(exports) if exports.is_dir() else []
+    ingests = ingests_dir(settings)
+    found += ingest_summaries(ingests) if ingests.is_dir() else []
     return sorted(found, key=lambda summary: float(summary["modified"]), reverse=True)
 
 
@@ -154,6 +168,9 @@ def _state(summary: dict[str, Any]) -> str:
     if summary["kind"] == "export":
         is_whole = summary["listing_finished"] and not summary["left"] + summary["failures"]
         return "here" if is_whole else "unfinished"
+    if summary["kind"] == "ingest":
+        state = "confirmed" if summary["confirmed"] else "sent"
+        return state if summary["scan_finished"] and not summary["left"] else "unfinished"
     if summary["scan_finished"] and not summary["images_left"] + summary["images_sent"] + summary["failures"]:
         return "empty"
     if summary["confirmed"] and not summary["images_left"]:

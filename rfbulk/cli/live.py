@@ -13,7 +13,7 @@ from rich.text import Text
 
 from rfbulk.cli.export_progress import files_done, rows_of_export, seconds_left
 from rfbulk.cli.printing import duration, size
-from rfbulk.cli.progress import PHASES, State, line_of_job
+from rfbulk.cli.progress import PHASES, State, line_of_ingest, line_of_job
 
 if TYPE_CHECKING:
     from rfbulk.events import ExportProgress
@@ -59,6 +59,8 @@ def drawing(state: State, width: int) -> Group:
         return Group(Text(PHASES["confirming"]), bar, Text(f"{counted:,} of {expected:,} images counted"))
     if state.export is not None:
         return _export_drawing(state, state.export, width)
+    if state.ingest is not None:
+        return Group(Text(PHASES[state.phase]), Text(line_of_ingest(state.ingest)))
     progress = state.progress
     if progress is None:
         return Group(Text(PHASES[state.phase]))

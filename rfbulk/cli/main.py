@@ -12,7 +12,11 @@ from rfbulk import __version__
 from rfbulk.cli.options import CONTEXT, ExitCode, global_options
 
 COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
-    "upload": {"images": ("rfbulk.cli.upload:images", "Upload the images of a folder into a batch.")},
+    "upload": {
+        "images": ("rfbulk.cli.upload:images", "Upload the images of a folder into a batch."),
+        "references": ("rfbulk.cli.ingest:references", "Let the service fetch files that are elsewhere."),
+        "query": ("rfbulk.cli.ingest:query", "Fill a batch with what a RoboQL query finds."),
+    },
     "batch": {
         "list": ("rfbulk.cli.batches:list_batches", "List the batches of the workspace."),
         "show": ("rfbulk.cli.batches:show", "Describe a batch: type, age, expiry, files, shards."),

@@ -22,6 +22,7 @@ from rfbulk.events import (
     FetchRetried,
     FileNamed,
     FilesFetched,
+    IngestProgress,
     JobProgress,
     OnEvent,
     Phase,
@@ -72,6 +73,7 @@ class State:
         self.confirm: ConfirmProgress | None = None
         self.job: JobProgress | None = None
         self.export: ExportProgress | None = None
+        self.ingest: IngestProgress | None = None
         self._history: deque[tuple[float, int]] = deque()
 
     def take(self, event: Event) -> None:
@@ -85,6 +87,8 @@ class State:
         elif isinstance(event, UploadProgress):
             self.progress = event
             self._note(event.seconds, event.bytes_on_the_wire)
+        elif isinstance(event, IngestProgress):
+            self.ingest = event
         elif isinstance(event, ExportProgress):
             self.export = event
             self._note(event.seconds, event.bytes_received)
@@ -139,6 +143,14 @@ def line_of_job(job: JobProgress) -> str:
     return f"job {job.job_id}: {job.state}, {where}: {', '.join(pieces)}"
 
 
+def line_of_ingest(progress: IngestProgress) -> str:
+    """Return how far an ingest of references is."""
+    pieces = [f"{progress.accepted:,} of {progress.found:,} references accepted", f"{progress.requests:,} requests"]
+    if progress.failures:
+        pieces.append(f"{progress.failures:,} failures")
+    return ", ".join(pieces)
+
+
 def line_of(state: State) -> str:
     """Return where the transfer stands, on one line."""
     if state.job is not None:
@@ -147,6 +159,8 @@ def line_of(state: State) -> str:
         return f"{PHASES['confirming']}: {state.confirm.counted:,} of {state.confirm.expected:,} counted"
     if state.export is not None:
         return f"{PHASES[state.phase]}: {line_of_export(state.export, state.rate)}"
+    if state.ingest is not None:
+        return f"{PHASES[state.phase]}: {line_of_ingest(state.ingest)}"
     progress = state.progress
     if progress is None:
         return PHASES[state.phase]

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 
-from rfbulk.client.context import Context, uploads_dir
+from rfbulk.client.context import Context, ingests_dir, uploads_dir
 from rfbulk.client.listening import hearing_inbox
 from rfbulk.core.limits import batch_id as checked_batch_id
 from rfbulk.core.notices import batch_subject
 from rfbulk.core.readiness import QUIET_SECONDS, Expected
 from rfbulk.edge.checkpoint import summaries
+from rfbulk.edge.ingest_checkpoint import ingest_summaries
 from rfbulk.events import OnEvent
 from rfbulk.pipeline.watching import BatchPorts, watch_batch
 
@@ -44,17 +45,23 @@ async def wait_for_batch(
 
 
 def expected_images(context: Context, workspace: str, batch: str) -> Expected:
-    """Return how many images uploads from this machine bring into a batch.
+    """Return how many images uploads and ingests of references from this machine bring into a batch.
 
     What is still to be sent counts, so that a batch is not ready while its upload is under way or left unfinished.
     """
-    folder = uploads_dir(context.settings)
+    uploads, ingests = uploads_dir(context.settings), ingests_dir(context.settings)
+    everything = summaries(uploads) if uploads.is_dir() else []
+    everything += [_as_upload(each) for each in (ingest_summaries(ingests) if ingests.is_dir() else [])]
     found = [
         summary
-        for summary in (summaries(folder) if folder.is_dir() else [])
+        for summary in everything
         if "error" not in summary
         and (summary["service"], summary["workspace"], summary["batch"]) == (context.api_url, workspace, batch)
     ]
     files = sum(summary["images_sent"] + summary["images_left"] for summary in found)
     is_filling = any(summary["images_left"] or not summary["scan_finished"] for summary in found)
-    return Expected(files if found else None, is_filling)
+    return Expected(files if files or is_filling else None, is_filling)
+
+
+def _as_upload(ingest: dict[str, Any]) -> dict[str, Any]:
+    return ingest if "error" in ingest else ingest | {"images_sent": ingest["sent"], "images_left": ingest["left"]}
