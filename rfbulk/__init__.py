@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rfbulk.core.retry import RetryPolicy
     from rfbulk.core.run_report import RunReport
     from rfbulk.errors import RfbulkError
-    from rfbulk.settings import ExportOptions, IngestOptions, Settings, UploadOptions
+    from rfbulk.settings import ExportOptions, IngestOptions, ObjectOptions, Settings, UploadOptions
 
 __version__ = "0.1.0"
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "Failure",
     "IngestOptions",
     "IngestReport",
+    "ObjectOptions",
     "Overrides",
     "RetryPolicy",
     "RfbulkError",
@@ -54,6 +55,7 @@ _HOMES = {
     "Failure": "rfbulk.core.report",
     "IngestOptions": "rfbulk.settings",
     "IngestReport": "rfbulk.core.ingest_report",
+    "ObjectOptions": "rfbulk.settings",
     "Overrides": "rfbulk.core.jobs",
     "RetryPolicy": "rfbulk.core.retry",
     "RfbulkError": "rfbulk.errors",

@@ -31,6 +31,12 @@ RELAY_LARGE_BYTES: Final = 2 << 20
 RELAY_OVERHEAD_BYTES: Final = (1 << 20) + (512 << 10)
 """What reading ahead costs beside: the threads, their connections, and the pieces of a stream."""
 
+MAX_URL_EXPIRY_SECONDS: Final = 7 * 24 * 3600.0
+"""Amazon and Google honour a signature for seven days at most; Azure asks for no more of user delegation keys."""
+
+DEFAULT_URL_EXPIRY_SECONDS: Final = 2 * 24 * 3600.0
+"""The service fetches in the background, in its own time: two days are much for a batch that lives for seven."""
+
 Names: TypeAlias = Literal["auto", "path", "basename"]
 OnUnsure: TypeAlias = Literal["verify", "reupload", "skip"]
 OnChanged: TypeAlias = Literal["name", "send"]
@@ -173,6 +179,26 @@ class IngestOptions:
             self.notifications_url is None or _may_be_told(self.notifications_url),
             "an https:// address, or one of this machine",
         )
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectOptions:
+    """Which objects of a bucket the service is to fetch itself, and how it is let in.
+
+    `include`, `exclude`, `recursive` and `names` are as for uploads. `url_expiry_seconds` is how long each signed URL
+    is valid from when it is asked for: it must outlive the service's work on it.
+    """
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    recursive: bool = True
+    names: Names = "auto"
+    url_expiry_seconds: float = DEFAULT_URL_EXPIRY_SECONDS
+
+    def __post_init__(self) -> None:
+        """Refuse what no cloud signs."""
+        fits = 60 <= self.url_expiry_seconds <= MAX_URL_EXPIRY_SECONDS
+        _require("url_expiry", fits, "from 1 minute to 7 days, the longest that clouds honour")
 
 
 @dataclass(frozen=True, slots=True)

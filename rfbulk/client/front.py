@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from rfbulk.client import ingesting, jobs
 from rfbulk.client.batches import wait_for_batch
+from rfbulk.client.bucket_ingest import Objects, ingest_bucket
 from rfbulk.client.context import Context, Reach, uploads_dir
 from rfbulk.client.exporting import export_batch
 from rfbulk.client.uploading import StrPath, upload_images
@@ -29,7 +30,7 @@ from rfbulk.edge.jobs_api import JobsApi
 from rfbulk.edge.transport import TransportOptions, open_transport
 from rfbulk.errors import UsageError
 from rfbulk.events import OnEvent, ignore
-from rfbulk.settings import ExportOptions, IngestOptions, Settings, UploadOptions
+from rfbulk.settings import ExportOptions, IngestOptions, ObjectOptions, Settings, UploadOptions
 
 if TYPE_CHECKING:
     import anyio
@@ -166,6 +167,30 @@ class Client:
         return await ingesting.ingest_references(
             self._context, references, batch_id, media, options=options, on_event=on_event, stop=stop
         )
+
+    async def ingest_bucket(
+        self,
+        source: StrPath | Sequence[StrPath],
+        batch_id: str,
+        media: MediaKind = "images",
+        *,
+        objects: ObjectOptions | None = None,
+        options: IngestOptions | None = None,
+        on_event: OnEvent = ignore,
+        stop: anyio.Event | None = None,
+    ) -> IngestReport:
+        """Let the service fetch a bucket's objects (`s3://…`, `gs://…`, `az://…`) into a batch, each exactly once.
+
+        Their URLs are signed on this machine, with its credentials for the bucket, when they are asked for: everybody
+        who sees one may read that object until it ends. The same call again resumes.
+
+        Raises:
+            UsageError, SourceError, NotAuthorised: the bucket cannot be read or signed for.
+            RfbulkError: as `ingest_references`.
+        """
+        sources = [source] if isinstance(source, str | os.PathLike) else list(source)
+        wanted = Objects(sources, media, objects or ObjectOptions())
+        return await ingest_bucket(self._context, wanted, batch_id, options=options, on_event=on_event, stop=stop)
 
     async def ingest_query(
         self,

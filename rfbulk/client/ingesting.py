@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +32,17 @@ if TYPE_CHECKING:
     from rfbulk.events import OnEvent
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where an ingest is from: `known_as` is what its checkpoint goes by, the same on every run.
+
+    `naming` is how it names what it finds, where that can be chosen: an ingest that was begun another way is refused.
+    """
+
+    known_as: str
+    naming: str = ""
+
+
 async def ingest_references(
     context: Context,
     references: str | os.PathLike[str],
@@ -54,25 +66,25 @@ async def ingest_references(
         path = Path(text)
         what = References(media, await anyio.to_thread.run_sync(open_reference_file, path))
         source = await anyio.to_thread.run_sync(reference_identity, path)
-    return await _ingest(context, what, source, batch_id, options=options, on_event=on_event, stop=stop)
+    return await _ingest(context, what, Origin(source), batch_id, options=options, on_event=on_event, stop=stop)
 
 
 async def ingest_from(
     context: Context,
     what: References,
-    known_as: str,
+    origin: Origin,
     batch_id: str,
     *,
     options: IngestOptions | None,
     on_event: OnEvent,
     stop: anyio.Event | None,
 ) -> IngestReport:
-    """Fill a batch from any source of references. `known_as` is what its checkpoint goes by: the same on every run.
+    """Fill a batch from any source of references.
 
     Raises:
         as `Client.ingest_references`.
     """
-    return await _ingest(context, what, known_as, batch_id, options=options, on_event=on_event, stop=stop)
+    return await _ingest(context, what, origin, batch_id, options=options, on_event=on_event, stop=stop)
 
 
 async def ingest_query(
@@ -88,13 +100,13 @@ async def ingest_query(
     if not query.strip():
         raise UsageError("fill", f"batch {batch_id}", cause="the query is empty")
     what = Query(query)
-    return await _ingest(context, what, query, batch_id, options=options, on_event=on_event, stop=stop)
+    return await _ingest(context, what, Origin(query), batch_id, options=options, on_event=on_event, stop=stop)
 
 
 async def _ingest(
     context: Context,
     what: References | ReferenceList | Query,
-    source: str,
+    origin: Origin,
     batch_id: str,
     *,
     options: IngestOptions | None,
@@ -104,9 +116,10 @@ async def _ingest(
     options = options or IngestOptions()
     batch = checked_batch_id(batch_id)
     workspace = await context.persist(context.api.workspace, tell=on_event)
-    identity = IngestIdentity(context.api_url, workspace, batch, kind_of(what), source, options.ingest_id)
+    identity = IngestIdentity(context.api_url, workspace, batch, kind_of(what), origin.known_as, options.ingest_id)
     request = IngestRequest(batch, what, options, context.settings.retry, stop or anyio.Event())
     async with _checkpoint(context, identity, restart=options.restart) as checkpoint:
+        await _check_same_naming(checkpoint, origin.naming)
         ports = IngestPorts(
             service=IngestsApi(context.api),
             staging=context.api,
@@ -124,6 +137,20 @@ async def _ingest(
             raise
         _complete(report, workspace, checkpoint)
         return report
+
+
+async def _check_same_naming(checkpoint: IngestCheckpoint, naming: str) -> None:
+    """A reference's name must be the same on every run, or it would be asked for twice under two names."""
+    recorded = await checkpoint.fact("names")
+    if recorded is None:
+        await checkpoint.record_fact("names", naming)
+    elif recorded != naming:
+        raise UsageError(
+            "resume",
+            "the ingest",
+            cause=f"it was begun with --names {recorded}",
+            advice=f"use --names {recorded}, or --restart into another batch",
+        )
 
 
 def _complete(report: IngestReport, workspace: str, checkpoint: IngestCheckpoint) -> None:

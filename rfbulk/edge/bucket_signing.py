@@ -1,7 +1,7 @@
 """Makes signed URLs of objects on this machine, many at a time. No URL is held or told anywhere here.
 
-Whatever signs, a URL is given out only if its path leads back to the very key: a library that escapes a name wrongly
-would have the service fetch another object, or none.
+Whatever signs, a URL is given out only if its path is the very key, escaped as strictly as clouds want it signed: the
+library leaves `'`, `(`, `?` and `%` of Google's keys as they are, which leads to another object, or to none.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final, TypeAlias
-from urllib.parse import unquote, urlsplit
+from typing import TYPE_CHECKING, TypeAlias
+from urllib.parse import quote, urlsplit
 
 from rfbulk.core import azure_sas
 from rfbulk.core.secrets import SignedUrl
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
 Signer: TypeAlias = Callable[[Sequence[str], float], "list[SignedUrl | None]"]
 """Signs keys for so many seconds. None stands for a key that no valid URL can be made of."""
-
-MAX_SECONDS: Final = 7 * 24 * 3600
-"""Amazon and Google honour a signature for seven days at most; Azure asks for no more of user delegation keys."""
 
 
 def sign_with_library(store: S3Store | GCSStore | AzureStore, cloud: str, bucket: str) -> Signer:
@@ -78,9 +75,9 @@ def _check_sas(token: str, container: str, needed: float) -> None:
 
 
 def _if_sound(url: str, key: str) -> SignedUrl | None:
-    """Return the URL if its path, as any server reads it, ends with the key."""
+    """Return the URL if its path ends with the key, and nothing in it can be read in two ways."""
     parts = urlsplit(url)
-    return SignedUrl(url) if not parts.fragment and unquote(parts.path).endswith(f"/{key}") else None
+    return SignedUrl(url) if not parts.fragment and parts.path.endswith("/" + quote(key, safe="/")) else None
 
 
 def _cannot_sign(cloud: str, bucket: str, kind: str) -> UsageError:

@@ -2,7 +2,7 @@
 
 It takes a request only with a service account's own token (RS256) or a V4 signature (GOOG4-RSA-SHA256), which it
 checks with the account's public key, by Google's description and with none of the code that made them. What it does
-not prove: that Google itself answers as it does.
+not prove: that Google itself answers as it does. URLs are signed for Google's own host, wherever they lead.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
+HOST = "storage.googleapis.com"
 ACCOUNT = "rfbulk@example.iam.gserviceaccount.com"
 
 
@@ -86,9 +87,9 @@ class GoogleStore:
             waiting = self.faults.get(key, [])
             return waiting.pop(0) if waiting else ""
 
-    def is_permitted(self, target: str, host: str, bearer: str) -> bool:
+    def is_permitted(self, target: str, bearer: str) -> bool:
         query = urlsplit(target).query
-        return self._is_signed(target, host) if "X-Goog-Signature" in query else self._is_token(bearer)
+        return self._is_signed(target) if "X-Goog-Signature" in query else self._is_token(bearer)
 
     def _is_token(self, bearer: str) -> bool:
         signed, _, signature = bearer.removeprefix("Bearer ").rpartition(".")
@@ -97,13 +98,13 @@ class GoogleStore:
         claims: dict[str, Any] = json.loads(_unbase64(signed.partition(".")[2]))
         return bool(claims["iss"] == ACCOUNT and claims["exp"] > time.time())
 
-    def _is_signed(self, target: str, host: str) -> bool:
+    def _is_signed(self, target: str) -> bool:
         parts = urlsplit(target)
         pairs = dict(parse_qsl(parts.query))
         given = bytes.fromhex(pairs.pop("X-Goog-Signature"))
         query = "&".join(sorted(f"{quote(name, safe='~')}={quote(value, safe='~')}" for name, value in pairs.items()))
         path = quote(unquote(parts.path), safe="/~")
-        canonical = "\n".join(["GET", path, query, f"host:{host}", "", "host", "UNSIGNED-PAYLOAD"])
+        canonical = "\n".join(["GET", path, query, f"host:{HOST}", "", "host", "UNSIGNED-PAYLOAD"])
         scope = pairs["X-Goog-Credential"].partition("/")[2]
         digest = hashlib.sha256(canonical.encode()).hexdigest()
         text = "\n".join(["GOOG4-RSA-SHA256", pairs["X-Goog-Date"], scope, digest])
@@ -127,7 +128,7 @@ class _Handler(BaseHTTPRequestHandler):
         fault = self.store.fault(key or "list")
         if fault.isdigit():
             self._refuse(int(fault), "Injected")
-        elif not self.store.is_permitted(self.path, self.headers["Host"], self.headers.get("Authorization", "")):
+        elif not self.store.is_permitted(self.path, self.headers.get("Authorization", "")):
             self._refuse(403, "SignatureDoesNotMatch")
         elif objects is None:
             self._refuse(404, "NoSuchBucket")
