@@ -76,7 +76,7 @@ def references(context: click.Context, /, references: str, kind: Any, batch_id: 
         return client.ingest_references(references, batch_id, kind, options=options, on_event=on_event, stop=stop)
 
     options = _options(context, values)
-    return run(globals_of(context), partial(_ingest, work=work))
+    return run(globals_of(context), partial(ingest_with, work=work))
 
 
 @click.command(context_settings=CONTEXT)
@@ -97,7 +97,7 @@ def query(context: click.Context, /, query: str, batch_id: str, **values: Any) -
         return client.ingest_query(query, batch_id, options=options, on_event=on_event, stop=stop)
 
     options = _options(context, values)
-    return run(globals_of(context), partial(_ingest, work=work))
+    return run(globals_of(context), partial(ingest_with, work=work))
 
 
 def _options(context: click.Context, values: dict[str, Any]) -> IngestOptions:
@@ -116,7 +116,8 @@ def _options(context: click.Context, values: dict[str, Any]) -> IngestOptions:
         raise click.UsageError(str(error), context) from None
 
 
-async def _ingest(session: Session, *, work: Work) -> int:
+async def ingest_with(session: Session, *, work: Work) -> int:
+    """Carry an ingest out, showing how it goes, print its report, and return the exit code."""
     with ExitStack() as printers:
         show = printers.enter_context(progress_printer(session.options))
 

@@ -12,6 +12,7 @@ import anyio.to_thread
 import click
 import msgspec
 
+from rfbulk.cli.by_reference import refer
 from rfbulk.cli.options import AUTO_OR_NUMBER, CONTEXT, DURATION, SIZE, ExitCode, global_options, globals_of
 from rfbulk.cli.printing import print_json, print_preview, print_report
 from rfbulk.cli.progress import progress_printer
@@ -50,6 +51,10 @@ DEFAULTS = UploadOptions()
     "--processes", type=AUTO_OR_NUMBER, default="auto", show_default=True, help="Processes that send; auto: as pays."
 )
 @click.option("--memory", type=SIZE, default="256MiB", show_default=True, help="Bound of the bytes in flight.")
+@click.option("--by-reference", is_flag=True, help="Buckets only: the service fetches the images by signed URLs.")
+@click.option(
+    "--url-expiry", type=DURATION, default="2d", show_default=True, help="How long those are valid; at most 7d."
+)
 @click.option("--limit-rate", type=SIZE, metavar="SIZE", help="Bytes per second at most.")
 @click.option("--notifications-url", metavar="URL", help="Where the service reports that a shard was taken in.")
 @click.option("--ingest-id", metavar="ID", help="The name of this ingest in notifications.")
@@ -87,7 +92,7 @@ DEFAULTS = UploadOptions()
 @global_options
 @click.pass_context
 def images(context: click.Context, /, source: tuple[str, ...], batch_id: str | None, **values: Any) -> int:
-    """Upload the images of folders (or files) into a batch, each exactly once.
+    """Upload the images of folders, files or buckets into a batch, each exactly once.
 
     Say the same again to resume: what is there is not sent again, new files are added.
 
@@ -96,9 +101,13 @@ def images(context: click.Context, /, source: tuple[str, ...], batch_id: str | N
     rfbulk upload images photos --batch-id spring --include '*.jpg' --exclude 'thumbs/**'
     rfbulk upload images photos --batch-id spring --limit-rate 20MiB --report spring.jsonl
     rfbulk upload images photos --dry-run
+    rfbulk upload images 's3://bucket/cam-*/**' --batch-id spring
+    rfbulk upload images gs://bucket/photos/ --batch-id spring --by-reference
     """
     options = globals_of(context)
     is_dry = values.pop("dry_run")
+    if values["by_reference"] and not is_dry and batch_id is not None:
+        return refer(context, options, list(source), batch_id, "images", values)
     try:
         upload_options = _upload_options(values)
         if upload_options.report_file is not None:
