@@ -77,7 +77,7 @@ def run(kind: Kind, bench: Bench) -> Outcome:
 def _title(series: list[Series[Stats]], shelf: Shelf, bench: Bench) -> str:
     """Say too what the source itself spends, which everyone's wall has in it."""
     taken = [run.server_cpu_seconds for each in series for run in each.timed if each.name == LIMIT]
-    unpacked = "" if shelf.files is shelf.elements else f" of {len(shelf.files):,} images"
+    unpacked = "" if shelf.files == shelf.elements else f" of {len(shelf.files):,} images"
     size = f"{len(shelf.elements):,} files{unpacked}, {shelf.total_bytes / 1e9:.2f} GB"
     return (
         f"export {shelf.name}: {size}, {bench.rounds} rounds; "
