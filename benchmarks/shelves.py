@@ -1,8 +1,8 @@
 """Make the sets that are exported, with the index that they are served by and the sums that results are checked by.
 
 Small files lie on the shelf as they are. Archives hold images of the usual size, 500 each as the service packs them.
-Their noise gives gzip nothing to do but to copy and to sum. The bytes of real JPEGs are a little uneven: gzip saves some
-0.2 % of them, for which inflating takes three times as long, whoever does it.
+Their noise gives gzip nothing to do but to copy and to sum. The bytes of real JPEGs are a little uneven: gzip saves
+some 0.2 % of them, for which inflating takes three times as long, whoever does it.
 """
 
 from __future__ import annotations
