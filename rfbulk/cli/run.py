@@ -19,7 +19,9 @@ from rfbulk.cli.printing import plain, print_json
 from rfbulk.cli.progress import progress_printer
 from rfbulk.cli.run_printing import exit_code_of_run, print_run_report
 from rfbulk.cli.running import Session, run, settings_of
+from rfbulk.cli.sources import sources_of
 from rfbulk.client.running import RunOptions
+from rfbulk.client.sources import Source
 from rfbulk.core.jobs import WorkflowJob
 from rfbulk.core.secrets import ApiKey
 from rfbulk.errors import RfbulkError, UsageError
@@ -91,7 +93,9 @@ def run_all(context: click.Context, /, source: tuple[str, ...], output: str, **v
         listening = _listening(values)
     except UsageError as error:
         raise click.UsageError(str(error), context) from None
-    command = partial(_run, sources=list(source), job=job, target=output, options=options, listening=listening)
+    command = partial(
+        _run, sources=sources_of(source, null=False), job=job, target=output, options=options, listening=listening
+    )
     return run(globals_of(context), command)
 
 
@@ -143,7 +147,7 @@ def _listening(values: dict[str, Any]) -> Listening | None:
 async def _run(
     session: Session,
     *,
-    sources: list[str],
+    sources: list[Source],
     job: WorkflowJob,
     target: str,
     options: RunOptions,

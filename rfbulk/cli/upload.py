@@ -17,7 +17,8 @@ from rfbulk.cli.options import AUTO_OR_NUMBER, CONTEXT, DURATION, SIZE, ExitCode
 from rfbulk.cli.printing import print_json, print_preview, print_report
 from rfbulk.cli.progress import progress_printer
 from rfbulk.cli.running import Session, run, settings_of
-from rfbulk.client.sources import open_sources
+from rfbulk.cli.sources import shown, sources_of
+from rfbulk.client.sources import Source, open_sources
 from rfbulk.core.planning import Planner
 from rfbulk.core.selection import Selection
 from rfbulk.errors import RfbulkError, UsageError
@@ -37,6 +38,7 @@ DEFAULTS = UploadOptions()
 @click.option("--batch-name", metavar="N", help="The name shown for it. [default: the batch id]")
 @click.option("--include", multiple=True, metavar="GLOB", help="Send only what matches. May be repeated.")
 @click.option("--exclude", multiple=True, metavar="GLOB", help="Leave out what matches. May be repeated.")
+@click.option("--null", "-0", is_flag=True, help="Paths of lists stand between NULs.  [default: seen by itself]")
 @click.option("--recursive/--no-recursive", default=True, help="Subfolders too.  [default: yes]")
 @click.option(
     "--names",
@@ -92,7 +94,7 @@ DEFAULTS = UploadOptions()
 @global_options
 @click.pass_context
 def images(context: click.Context, /, source: tuple[str, ...], batch_id: str | None, **values: Any) -> int:
-    """Upload the images of folders, files or buckets into a batch, each exactly once.
+    """Upload the images of folders, files, lists of paths or buckets into a batch, each exactly once.
 
     Say the same again to resume: what is there is not sent again, new files are added.
 
@@ -101,11 +103,14 @@ def images(context: click.Context, /, source: tuple[str, ...], batch_id: str | N
     rfbulk upload images photos --batch-id spring --include '*.jpg' --exclude 'thumbs/**'
     rfbulk upload images photos --batch-id spring --limit-rate 20MiB --report spring.jsonl
     rfbulk upload images photos --dry-run
+    rfbulk upload images @list.txt --batch-id spring
+    find photos -newer last -print0 | rfbulk upload images - --batch-id spring
     rfbulk upload images 's3://bucket/cam-*/**' --batch-id spring
     rfbulk upload images gs://bucket/photos/ --batch-id spring --by-reference
     """
     options = globals_of(context)
     is_dry = values.pop("dry_run")
+    sources = sources_of(source, null=values["null"])
     if values["by_reference"] and not is_dry and batch_id is not None:
         return refer(context, options, list(source), batch_id, "images", values)
     try:
@@ -117,8 +122,8 @@ def images(context: click.Context, /, source: tuple[str, ...], batch_id: str | N
     if not is_dry and batch_id is None:
         raise click.UsageError("no batch was named: --batch-id B", context)
     if is_dry:
-        return run(options, partial(_preview, sources=list(source), upload_options=upload_options))
-    return run(options, partial(_upload, sources=list(source), batch=str(batch_id), upload_options=upload_options))
+        return run(options, partial(_preview, sources=sources, upload_options=upload_options))
+    return run(options, partial(_upload, sources=sources, batch=str(batch_id), upload_options=upload_options))
 
 
 def _check_writable(path: Path) -> None:
@@ -160,7 +165,7 @@ def _upload_options(values: dict[str, Any]) -> UploadOptions:
     )
 
 
-async def _upload(session: Session, *, sources: list[str], batch: str, upload_options: UploadOptions) -> int:
+async def _upload(session: Session, *, sources: list[Source], batch: str, upload_options: UploadOptions) -> int:
     with ExitStack() as printers:
         show = printers.enter_context(progress_printer(session.options))
 
@@ -200,7 +205,7 @@ def exit_code_of_report(report: UploadReport) -> ExitCode:
     return ExitCode.SOME_FAILED if report.has_failures else ExitCode.DONE
 
 
-async def _preview(session: Session, *, sources: list[str], upload_options: UploadOptions) -> int:
+async def _preview(session: Session, *, sources: list[Source], upload_options: UploadOptions) -> int:
     result = await anyio.to_thread.run_sync(
         _plan, sources, upload_options, settings_of(session.options), abandon_on_cancel=True
     )
@@ -209,11 +214,11 @@ async def _preview(session: Session, *, sources: list[str], upload_options: Uplo
     else:
         print_preview(result)
     if not result.images:
-        raise UsageError("plan", ", ".join(sources), cause="no image to send was found")
+        raise UsageError("plan", ", ".join(map(shown, sources)), cause="no image to send was found")
     return ExitCode.DONE
 
 
-def _plan(sources: list[str], options: UploadOptions, settings: Settings) -> Preview:
+def _plan(sources: list[Source], options: UploadOptions, settings: Settings) -> Preview:
     selection = Selection(options.include, options.exclude, options.recursive)
     source = open_sources(sources, selection, options.names, settings).source
     planner = Planner(max_images=options.shard_images, max_bytes=options.shard_bytes)

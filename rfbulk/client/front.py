@@ -21,7 +21,8 @@ from rfbulk.client.batches import wait_for_batch
 from rfbulk.client.bucket_ingest import Objects, ingest_bucket
 from rfbulk.client.context import Context, Reach, uploads_dir
 from rfbulk.client.exporting import export_batch
-from rfbulk.client.uploading import StrPath, upload_images
+from rfbulk.client.sources import each_of
+from rfbulk.client.uploading import Source, StrPath, upload_images
 from rfbulk.core.limits import batch_id as checked_batch_id
 from rfbulk.core.secrets import ApiKey
 from rfbulk.edge.api import ServiceApi
@@ -119,14 +120,14 @@ class Client:
 
     async def upload_images(
         self,
-        source: StrPath | Sequence[StrPath],
+        source: Source | Sequence[Source],
         batch_id: str,
         *,
         options: UploadOptions | None = None,
         on_event: OnEvent = ignore,
         stop: anyio.Event | None = None,
     ) -> UploadReport:
-        """Upload the images of a folder (or several, or files) into a batch, each exactly once.
+        """Upload the images of folders, files, buckets or lists of paths into a batch, each exactly once.
 
         The same call again resumes: what is there already is not sent again, new files are added. Cancelling loses
         nothing. Setting `stop` ends it gently: shards in flight get `options.grace_seconds`.
@@ -356,7 +357,7 @@ class Client:
 
     async def run(
         self,
-        source: StrPath | Sequence[StrPath],
+        source: Source | Sequence[Source],
         job: WorkflowJob | str,
         target: StrPath,
         *,
@@ -378,10 +379,9 @@ class Client:
         """
         from rfbulk.client import running  # noqa: PLC0415 - loads all three roads
 
-        sources = [source] if isinstance(source, str | os.PathLike) else list(source)
         wanted = running.workflow(job) if isinstance(job, str) else job
         given = options or running.RunOptions()
-        return await running.run(self._context, sources, wanted, target, given, on_event, stop)
+        return await running.run(self._context, each_of(source), wanted, target, given, on_event, stop)
 
     # notifications
 

@@ -17,7 +17,7 @@ import msgspec
 
 from rfbulk.client import jobs
 from rfbulk.client.exporting import export_batch
-from rfbulk.client.uploading import StrPath, upload_images
+from rfbulk.client.uploading import Source, StrPath, upload_images
 from rfbulk.core.job_wire import definition_body, is_same_definition
 from rfbulk.core.jobs import WorkflowJob, made_job_id
 from rfbulk.core.jobs import job_id as checked_job_id
@@ -78,7 +78,7 @@ def workflow(workflow_id: str, **values: object) -> WorkflowJob:
 
 async def run(
     context: Context,
-    sources: Sequence[StrPath],
+    sources: Sequence[Source],
     job: WorkflowJob,
     target: StrPath,
     options: RunOptions,
@@ -115,7 +115,7 @@ class RunWorks:
     """The steps of a run, each by its road. All may be repeated."""
 
     context: Context
-    sources: Sequence[StrPath]
+    sources: Sequence[Source]
     definition: WorkflowJob
     job_id: JobId
     workspace: str

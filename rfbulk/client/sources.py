@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from rfbulk.core.objects import is_bucket
 from rfbulk.edge.bucket_source import BucketSource, open_bucket_source
 from rfbulk.edge.bucket_stores import Patience
+from rfbulk.edge.path_list import PathList
 from rfbulk.edge.source import FileSource, needs_clash_check, open_source, refuse_clashes, resolved
 from rfbulk.errors import UsageError
 from rfbulk.senders.attempts import Pack, pack_files
@@ -21,6 +22,13 @@ if TYPE_CHECKING:
     from rfbulk.settings import Names, Settings, UploadOptions
 
 StrPath: TypeAlias = str | os.PathLike[str]
+Source: TypeAlias = StrPath | PathList
+"""A folder, a file, the address of a bucket, or a list of paths."""
+
+
+def each_of(sources: Source | Sequence[Source]) -> list[Source]:
+    """Return sources one by one, however few they are."""
+    return [sources] if isinstance(sources, str | os.PathLike | PathList) else list(sources)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +58,18 @@ class Opened:
         return most
 
 
-def open_sources(paths: Sequence[StrPath], selection: Selection, names: Names, settings: Settings) -> Opened:
+def open_sources(sources: Sequence[Source], selection: Selection, names: Names, settings: Settings) -> Opened:
     """Look at the sources of an upload. Blocks on the disk or the line: call it in a thread.
 
     Raises:
         UsageError: a source cannot be used, or two images would bear one name.
         SourceError, NotAuthorised, TroublePassing: a source cannot be read.
     """
-    texts = [os.fspath(path) for path in paths]
+    texts = [each.identity if isinstance(each, PathList) else os.fspath(each) for each in sources]
     buckets = [text for text in texts if is_bucket(text)]
     opened: Opened
     if not buckets:
-        opened = Opened(open_source(paths, selection, names), resolved(paths))
+        opened = Opened(open_source(sources, selection, names), resolved(sources))
     elif len(buckets) < len(texts):
         raise UsageError(
             "upload",

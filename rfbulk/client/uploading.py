@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager
 from functools import partial
@@ -13,7 +12,7 @@ import anyio.to_thread
 import msgspec
 
 from rfbulk.client.context import Context, uploads_dir
-from rfbulk.client.sources import Opened, StrPath, open_sources
+from rfbulk.client.sources import Opened, Source, StrPath, each_of, open_sources
 from rfbulk.core.limits import batch_id as checked_batch_id
 from rfbulk.core.selection import Selection
 from rfbulk.edge.checkpoint import Checkpoint, Identity, open_checkpoint
@@ -33,14 +32,14 @@ if TYPE_CHECKING:
 
     from rfbulk.core.report import UploadReport
 
-__all__ = ["StrPath", "upload_images"]
+__all__ = ["Source", "StrPath", "upload_images"]
 
 MIN_CHUNK_BYTES = 16 << 10
 
 
 async def upload_images(
     context: Context,
-    source: StrPath | Sequence[StrPath],
+    source: Source | Sequence[Source],
     batch_id: str,
     *,
     options: UploadOptions | None,
@@ -50,9 +49,8 @@ async def upload_images(
     """As `Client.upload_images` promises."""
     options = options or UploadOptions()
     batch = checked_batch_id(batch_id)
-    paths = [source] if isinstance(source, str | os.PathLike) else list(source)
     selection = Selection(options.include, options.exclude, options.recursive)
-    opened = await anyio.to_thread.run_sync(open_sources, paths, selection, options.names, context.settings)
+    opened = await anyio.to_thread.run_sync(open_sources, each_of(source), selection, options.names, context.settings)
     most_at_once = opened.most_at_once(options)
     workspace = await context.persist(context.api.workspace)
     identity = Identity(context.api_url, workspace, batch, opened.known_as)

@@ -31,6 +31,9 @@ _OTHERS: Final = (
 )
 
 _VIDEOS: Final = "mp4 m4a m4p m4b m4r m4v avi mov mkv flv wmv mpeg mpg 3gp webm ogg"
+_OTHER_VIDEOS: Final = (
+    "3g2 amv asf dav divx dv f4v h264 h265 ivf m1v m2t m2ts m2v mjpeg mts mxf ogv qt rm rmvb ts vob y4m"
+)
 
 ACCEPTED_IMAGES: Final = frozenset(_ACCEPTED.split())
 """Suffixes of images that the service takes, in any case."""
@@ -40,6 +43,9 @@ OTHER_IMAGES: Final = frozenset(_OTHERS.split())
 
 ACCEPTED_VIDEOS: Final = frozenset(_VIDEOS.split())
 """Suffixes of videos that the service takes, in any case."""
+
+OTHER_VIDEOS: Final = frozenset(_OTHER_VIDEOS.split())
+"""Suffixes of videos that it does not take: named, as such images are."""
 
 _USUAL: Final = -4
 """Where most suffixes begin: a dot and three letters."""
@@ -52,6 +58,7 @@ class Format(Enum):
 
     ACCEPTED = "accepted"
     UNSUPPORTED_IMAGE = "unsupported-image"
+    UNSUPPORTED_VIDEO = "unsupported-video"
     OTHER = "other"
 
 
@@ -82,8 +89,12 @@ def format_of(name: bytes) -> Format:
 def video_format_of(name: bytes) -> Format:
     """Tell from its suffix whether the service takes the file `name` as a video."""
     stem, _, suffix = name.rpartition(b".")
-    is_known = suffix.isascii() and suffix.decode().lower() in ACCEPTED_VIDEOS
-    return Format.ACCEPTED if stem and is_known else Format.OTHER
+    lowered = suffix.decode("ascii", "replace").lower()
+    if not stem:
+        return Format.OTHER
+    if lowered in ACCEPTED_VIDEOS:
+        return Format.ACCEPTED
+    return Format.UNSUPPORTED_VIDEO if lowered in OTHER_VIDEOS else Format.OTHER
 
 
 def batch_id(text: str) -> BatchId:

@@ -39,20 +39,25 @@ class RefusalReason(StrEnum):
     TOO_LARGE = "too-large"
     UNREADABLE = "unreadable"
     UNSUPPORTED_IMAGE = "unsupported-image"  # an image by its suffix, of a format the service does not take
+    UNSUPPORTED_VIDEO = "unsupported-video"
     SPECIAL = "special-file"  # FIFO, device, socket
     DANGLING_LINK = "dangling-link"
     LINK_LOOP = "link-loop"
     NAME = "name"  # no member name can be made of it
     NOT_AN_IMAGE = "not-an-image"  # no image by its suffix: skipped, which is no failure
+    NOT_A_VIDEO = "not-a-video"  # the same of videos
     SEEN_ELSEWHERE = "seen-elsewhere"  # a link to a folder that is sent under its own path: skipped, no failure
     CHANGED = "changed"  # sent before, and different now
     VANISHED = "vanished"
+    MISSING = "missing"  # a list names it, and it is not there
+    NO_VIDEO = "no-video"  # a video by its suffix, and none by its first bytes
+    DAMAGED = "damaged-image"  # an image by its suffix, and none by its bytes, or not all of one
     KEEPS_CHANGING = "keeps-changing"  # changed while it was read, three times over
     REFUSED_BY_SERVICE = "refused-by-service"
     NOT_LISTED = "not-listed"  # the service was sent it and does not list it
 
 
-SKIPPED = frozenset({RefusalReason.NOT_AN_IMAGE, RefusalReason.SEEN_ELSEWHERE})
+SKIPPED = frozenset({RefusalReason.NOT_AN_IMAGE, RefusalReason.NOT_A_VIDEO, RefusalReason.SEEN_ELSEWHERE})
 """Reasons that are told but are no failure: nobody asked for these files to be sent."""
 
 

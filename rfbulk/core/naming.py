@@ -12,6 +12,7 @@ should not stand in a name, is written `%XX` (uppercase hex of the bytes):
 | `a_/b.jpg`, `a/_b.jpg` | `a%5F__b.jpg`, `a__%5Fb.jpg` | `___` could be either |
 | `50%25.jpg`, `a%~b.jpg` | `50%2525.jpg`, `a%25~b.jpg` | they look like our own escapes |
 | a byte outside UTF-8, a control character, a line separator, a mark of direction, `\` | `%FF`, `%0A`, … | |
+| a path from the root on, of a list | `__data__img.jpg` | no relative path begins so |
 | more than 255 bytes | `<start>%~<32 hex of the path's hash><suffix>` | file systems end there; not undone by itself |
 """
 
@@ -71,8 +72,14 @@ def prefixed_name(label: bytes, path: bytes) -> str:
     return member_name(label + b"/" + path)
 
 
+def absolute_name(path: bytes) -> str:
+    """Return the member name of the file at `path` behind the root of the file system: no relative path has it."""
+    name = "__" + member_name(path)
+    return name if len(name.encode()) <= MAX_NAME_BYTES else _shortened(name, b"/" + path)
+
+
 def source_path(name: str) -> bytes:
-    """Return the relative path whose member name is `name`.
+    """Return the relative path whose member name is `name`, or the absolute one whose `absolute_name` it is.
 
     Raises:
         ValueError: `name` was shortened, so that only a report can tell its source, or is no member name.
@@ -80,7 +87,8 @@ def source_path(name: str) -> bytes:
     if _HASH_MARK in name:
         raise ValueError(f"shortened member name: {name!r}")
     path = b"/".join(_ESCAPED.sub(_unescape, part.encode()) for part in name.split("__"))
-    if member_name(path) != name:
+    named = absolute_name(path[1:]) if path.startswith(b"/") else member_name(path)
+    if named != name:
         raise ValueError(f"no member name: {name!r}")
     return path
 

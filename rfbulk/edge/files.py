@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from rfbulk.core.limits import MAX_IMAGE_BYTES, Format, format_of
+from rfbulk.core.limits import Format
+from rfbulk.core.media import IMAGES, Media
 from rfbulk.core.model import Entry, Refusal, RefusalReason
 from rfbulk.core.selection import Chooser, Selection, chooser_of
 from rfbulk.edge.roots import Root, open_root, root_error
@@ -33,18 +34,15 @@ from rfbulk.edge.roots import Root, open_root, root_error
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
-__all__ = ["Root", "ScanGroup", "Selection", "open_root", "scan"]
+__all__ = ["Root", "ScanGroup", "Selection", "Walk", "open_root", "scan"]
 
+GROUP_SIZE: Final = 500
 MAX_OPEN_FOLDERS: Final = 64
 """Folders deeper than this are listed whole, so that a deep tree does not use up the descriptors of the process."""
 
 _KIND: Final = 0o170000
 _REGULAR: Final = stat.S_IFREG
 _GONE: Final = (errno.ENOENT, errno.ENOTDIR)
-_REFUSED_FORMATS: Final = {
-    Format.OTHER: RefusalReason.NOT_AN_IMAGE,
-    Format.UNSUPPORTED_IMAGE: RefusalReason.UNSUPPORTED_IMAGE,
-}
 
 
 class ScanGroup(msgspec.Struct):
@@ -55,7 +53,12 @@ class ScanGroup(msgspec.Struct):
 
 
 def scan(
-    root: Root, selection: Selection, name_of: Callable[[bytes], str], *, group_size: int = 500
+    root: Root,
+    selection: Selection,
+    name_of: Callable[[bytes], str],
+    *,
+    media: Media = IMAGES,
+    group_size: int = GROUP_SIZE,
 ) -> Generator[ScanGroup, None, None]:
     """Yield what `root` holds, as soon as `group_size` files are known; the last group may be small, none is empty.
 
@@ -66,7 +69,7 @@ def scan(
         UsageError: a pattern of the selection has no meaning.
         SourceError: the root itself can no longer be read, or the process has no descriptors left.
     """
-    walk = _Walk(root, chooser_of(selection), name_of, group_size)
+    walk = Walk(root, chooser_of(selection), name_of, media, group_size)
     try:
         walk.begin()
         while walk.go_on():
@@ -91,15 +94,23 @@ class _Folder:
             self.listing.close()
 
 
-class _Walk:
+class Walk:
     """A scan under way. `entries` and `refusals` are what has been found since the last group."""
 
-    def __init__(self, root: Root, chooser: Chooser, name_of: Callable[[bytes], str], group_size: int) -> None:
+    def __init__(
+        self,
+        root: Root,
+        chooser: Chooser,
+        name_of: Callable[[bytes], str],
+        media: Media = IMAGES,
+        group_size: int = GROUP_SIZE,
+    ) -> None:
         self.entries: list[Entry] = []
         self.refusals: list[Refusal] = []
         self._root = root
         self._chooser = chooser
         self._name_of = name_of
+        self._media = media
         self._group_size = group_size
         self._stack: list[_Folder] = []
         self._real_root = b""
@@ -108,21 +119,25 @@ class _Walk:
 
     @property
     def is_full(self) -> bool:
+        """Whether a group is complete."""
         return len(self.entries) >= self._group_size or len(self.refusals) >= self._group_size
 
     def group(self) -> ScanGroup:
+        """Take what has been found since the last group."""
         group = ScanGroup(self.entries, self.refusals)
         self.entries, self.refusals = [], []
         return group
 
     def close(self) -> None:
+        """Close all folders."""
         while self._stack:
             self._stack.pop().close()
 
     def begin(self) -> None:
+        """Open the root."""
         path = self._root.path
         if self._root.is_file:
-            self._judge_safely(path[path.rfind(b"/") + 1 :], partial(os.stat, path))
+            self.judge(path[path.rfind(b"/") + 1 :], partial(os.stat, path))
             return
         self._real_root = os.path.realpath(path)
         self._covered.add(self._real_root)
@@ -147,6 +162,7 @@ class _Walk:
     def _read(self, folder: _Folder) -> bool:
         """Take the folder's files one by one. Return False at its end."""
         number, prefix, name_of, entries = self._root.number, folder.prefix, self._name_of, self.entries
+        format_of, max_bytes = self._media.format_of, self._media.max_bytes
         accepted, takes_all, most = Format.ACCEPTED, self._chooser.takes_all, self._group_size
         for found in folder.listing:
             name = found.name
@@ -155,7 +171,7 @@ class _Walk:
                 try:
                     status = found.stat()
                     size = status.st_size
-                    if status.st_mode & _KIND == _REGULAR and 0 < size <= MAX_IMAGE_BYTES:
+                    if status.st_mode & _KIND == _REGULAR and 0 < size <= max_bytes:
                         path = prefix + name
                         entries.append(Entry(number, path, name_of(path), size, status.st_mtime_ns, status.st_ino))
                         if len(entries) >= most:
@@ -178,7 +194,7 @@ class _Walk:
         except OSError as error:
             self._refuse_for(path, error)
             return False
-        self._judge_safely(path, found.stat)
+        self.judge(path, found.stat)
         return False
 
     def _enter(self, path: bytes, full: bytes, real: bytes) -> bool:
@@ -207,7 +223,7 @@ class _Walk:
             return False
         if stat.S_ISDIR(status.st_mode):
             return self._chooser.enters(path) and self._follow_folder(folder, path, link)
-        self._judge_safely(path, link.stat)
+        self.judge(path, link.stat)
         return False
 
     def _follow_folder(self, folder: _Folder, path: bytes, link: os.DirEntry[bytes]) -> bool:
@@ -233,7 +249,8 @@ class _Walk:
             target = above
         return True
 
-    def _judge_safely(self, path: bytes, status_of: Callable[[], os.stat_result]) -> None:
+    def judge(self, path: bytes, status_of: Callable[[], os.stat_result]) -> None:
+        """Take a file as what it is, if it is meant."""
         if not self._chooser.takes(path):
             return
         try:
@@ -244,7 +261,7 @@ class _Walk:
             self._refuse(path, RefusalReason.NAME, str(error))
 
     def _judge(self, path: bytes, status_of: Callable[[], os.stat_result]) -> None:
-        if refused := _REFUSED_FORMATS.get(format_of(path[path.rfind(b"/") + 1 :])):
+        if refused := self._media.refused.get(self._media.format_of(path[path.rfind(b"/") + 1 :])):
             self._refuse(path, refused)
             return
         status = status_of()
@@ -253,8 +270,8 @@ class _Walk:
             self._refuse(path, RefusalReason.SPECIAL)
         elif size == 0:
             self._refuse(path, RefusalReason.EMPTY)
-        elif size > MAX_IMAGE_BYTES:
-            self._refuse(path, RefusalReason.TOO_LARGE, f"{size} bytes, at most {MAX_IMAGE_BYTES}")
+        elif size > self._media.max_bytes:
+            self._refuse(path, RefusalReason.TOO_LARGE, f"{size} bytes, at most {self._media.max_bytes}")
         else:
             name = self._name_of(path)
             self.entries.append(Entry(self._root.number, path, name, size, status.st_mtime_ns, status.st_ino))
@@ -271,7 +288,7 @@ class _Walk:
     def _refuse_link(self, path: bytes, error: OSError) -> None:
         """Refuse a link that leads nowhere. Without a suffix it may have led to a whole folder."""
         name = path[path.rfind(b"/") + 1 :]
-        refused = _REFUSED_FORMATS.get(format_of(name))
+        refused = self._media.refused.get(self._media.format_of(name))
         if refused and b"." in name[1:]:
             self._refuse(path, refused)
         elif error.errno == errno.ELOOP:

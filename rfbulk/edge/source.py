@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from rfbulk.core.limits import MAX_IMAGE_BYTES
+from rfbulk.core.media import IMAGES, Media
 from rfbulk.core.model import Entry, RefusalReason
 from rfbulk.core.naming import basename_name, member_name, prefixed_name
 from rfbulk.core.objects import is_bucket
 from rfbulk.edge.files import Root, ScanGroup, open_root, scan
+from rfbulk.edge.path_list import ListScan, PathList, check_list, held_back, nothing_seen
 from rfbulk.errors import UsageError
 
 if TYPE_CHECKING:
@@ -30,21 +31,34 @@ MAX_CLASHES_SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class FileSource:
-    """One or more folders or files. Made by `open_source`; every method blocks on the disk."""
+    """Folders, files and lists of such. Made by `open_source`; every method blocks on the disk.
+
+    Each list has two roots behind those of the folders: where its relative paths begin, and `/`.
+    """
 
     opened: tuple[Root, ...]
     selection: Selection
     name_of: tuple[Callable[[bytes], str], ...]
+    lists: tuple[PathList, ...] = ()
+    media: Media = IMAGES
+    has_bare_names: bool = False
 
     @property
     def roots(self) -> tuple[bytes, ...]:
         """The absolute folders in which the entries' paths begin, by `Entry.root`."""
-        return tuple(base_of(root) for root in self.opened)
+        listed = (root for each in self.lists for root in (each.base_path, b"/"))
+        return (*(base_of(root) for root in self.opened), *listed)
 
     def scan(self) -> Iterator[ScanGroup]:
-        """Walk all roots, group by group, in the file system's order."""
+        """Walk all roots, group by group, in the file system's order, then the lists in theirs."""
         for root in self.opened:
-            yield from scan(root, self.selection, self.name_of[root.number])
+            yield from scan(root, self.selection, self.name_of[root.number], media=self.media)
+        if self.lists:
+            with nothing_seen() as seen:
+                for place, listed in enumerate(self.lists):
+                    first = len(self.opened) + 2 * place
+                    bare = self.has_bare_names
+                    yield from ListScan(listed, first, self.selection, self.media, bare=bare).scan(seen)
 
     def refresh(self, entry: Entry) -> Entry | tuple[RefusalReason, str]:
         """Look at a file again: what it is now, or why it cannot be sent any more."""
@@ -59,22 +73,37 @@ class FileSource:
             return RefusalReason.SPECIAL, "it is no regular file any more"
         if status.st_size == 0:
             return RefusalReason.EMPTY, "it is empty now"
-        if status.st_size > MAX_IMAGE_BYTES:
-            return RefusalReason.TOO_LARGE, f"it has {status.st_size} bytes now, {MAX_IMAGE_BYTES} are allowed"
+        most = self.media.max_bytes
+        if status.st_size > most:
+            return RefusalReason.TOO_LARGE, f"it has {status.st_size} bytes now, {most} are allowed"
         return msgspec.structs.replace(entry, size=status.st_size, mtime_ns=status.st_mtime_ns, inode=status.st_ino)
 
 
-def open_source(paths: Sequence[str | os.PathLike[str]], selection: Selection, names: Names) -> FileSource:
+def open_source(
+    sources: Sequence[str | os.PathLike[str] | PathList], selection: Selection, names: Names, media: Media = IMAGES
+) -> FileSource:
     """Return the source of an upload.
 
     Raises:
         SourceError, UsageError: a path is missing or unreadable, or two sources would give the same names.
     """
-    if not paths:
-        raise UsageError("upload", cause="no source was given", advice="name a folder of images")
+    if not sources:
+        raise UsageError("upload", cause="no source was given", advice=f"name a folder of {media.kind}")
+    lists = [each for each in sources if isinstance(each, PathList)]
+    paths = [each for each in sources if not isinstance(each, PathList)]
+    for each in lists:
+        check_list(each)
     opened = tuple(open_root(path, number) for number, path in enumerate(paths))
+    namers = _namers(opened, names, is_alone=len(sources) == 1)
+    is_bare = names == "basename"
+    if is_bare or len(sources) > 1:
+        lists = [held_back(each) for each in lists]  # names are compared first
+    return FileSource(opened, selection, namers, tuple(lists), media, is_bare)
+
+
+def _namers(opened: Sequence[Root], names: Names, *, is_alone: bool) -> tuple[Callable[[bytes], str], ...]:
     labels = [os.path.basename(root.path.rstrip(b"/")) or b"root" for root in opened]
-    has_labels = names == "path" or (names == "auto" and len(opened) > 1)
+    has_labels = names == "path" or (names == "auto" and not is_alone)
     folders = [label for label, root in zip(labels, opened, strict=True) if not root.is_file]
     if has_labels and len(set(folders)) < len(folders):
         raise UsageError(
@@ -83,8 +112,8 @@ def open_source(paths: Sequence[str | os.PathLike[str]], selection: Selection, n
             cause="two of these folders have the same name, so their images' names could clash",
             advice="upload the folder above them",
         )
-    namers = [_namer(names, has_labels and not root.is_file, label) for root, label in zip(opened, labels, strict=True)]
-    return FileSource(opened, selection, tuple(namers))
+    pairs = zip(opened, labels, strict=True)
+    return tuple(_namer(names, has_labels and not root.is_file, label) for root, label in pairs)
 
 
 def _namer(names: Names, has_label: bool, label: bytes) -> Callable[[bytes], str]:
@@ -102,7 +131,9 @@ def base_of(root: Root) -> bytes:
 
 def needs_clash_check(names: Names, source: FileSource | BucketSource) -> bool:
     """Tell whether equal member names are possible, which only a look at all names can exclude."""
-    return names == "basename" or sum(root.is_file for root in source.opened) > 1
+    lists = source.lists if isinstance(source, FileSource) else ()
+    has_list_beside = bool(lists) and len(source.opened) + len(lists) > 1
+    return names == "basename" or has_list_beside or sum(root.is_file for root in source.opened) > 1
 
 
 def refuse_clashes(source: FileSource | BucketSource) -> None:
@@ -145,9 +176,9 @@ def renamed(entry: Entry) -> Entry:
     return msgspec.structs.replace(entry, name=f"{stem}%~{mark}{dot}{suffix}")
 
 
-def resolved(paths: Sequence[str | os.PathLike[str]]) -> tuple[str, ...]:
+def resolved(sources: Sequence[str | os.PathLike[str] | PathList]) -> tuple[str, ...]:
     """Return the sources as the checkpoint knows them: absolute, links resolved, however they were spelled."""
-    return tuple(_resolved(os.fspath(path)) for path in paths)
+    return tuple(each.identity if isinstance(each, PathList) else _resolved(os.fspath(each)) for each in sources)
 
 
 def _resolved(path: str) -> str:

@@ -26,8 +26,8 @@ def write(path: Path, data: bytes = b"x") -> Path:
     return path
 
 
-def groups_of(root: Path, selection: Selection = ALL, **options: int) -> list[ScanGroup]:
-    return list(scan(open_root(root, 0), selection, member_name, **options))
+def groups_of(root: Path, selection: Selection = ALL, *, group_size: int = 500) -> list[ScanGroup]:
+    return list(scan(open_root(root, 0), selection, member_name, group_size=group_size))
 
 
 def found_in(root: Path, selection: Selection = ALL) -> tuple[list[str], dict[str, RefusalReason]]:
