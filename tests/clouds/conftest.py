@@ -10,7 +10,7 @@ import pytest
 from rfbulk import Client, Settings
 from rfbulk.core.retry import RetryPolicy
 from rfbulk.emulator import Emulator, EmulatorOptions
-from tests.support.clouds import Bucket, NewBucket, azurite, azurite_is_missing, clouds_here, google, moto
+from tests.support.clouds import Bucket, NewBucket, all_clouds, azurite, azurite_is_missing, google, moto
 
 QUICK = RetryPolicy(first_seconds=0.01, cap_seconds=0.05, budget_seconds=5.0)
 SERVERS = {"s3": moto, "gs": google, "az": azurite}
@@ -39,7 +39,7 @@ def new_google_bucket() -> Iterator[NewBucket]:
 
 def _served(cloud: str) -> Iterator[NewBucket]:
     if cloud == "az" and (why := azurite_is_missing()):
-        assert not clouds_here(), why
+        assert not all_clouds(), why
         pytest.skip(why)
     with SERVERS[cloud]() as new_bucket:
         yield new_bucket

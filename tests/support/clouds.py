@@ -192,6 +192,6 @@ def hash_of(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def clouds_here() -> bool:
+def all_clouds() -> bool:
     """Whether all clouds are asked for: `make clouds` says so, and then none may be skipped."""
     return os.environ.get("RFBULK_TEST_CLOUDS") == "all"

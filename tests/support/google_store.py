@@ -176,6 +176,13 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 100
+
+    def handle_error(self, *_: object) -> None:
+        """A client that was killed needs no words."""
+
+
 def _row(key: str, kept: Kept) -> str:
     at = datetime.fromtimestamp(kept.at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     return (
@@ -193,7 +200,7 @@ def google_store() -> Iterator[GoogleStore]:
     """Serve a store on this machine."""
     store = GoogleStore()
     handler = type("Handler", (_Handler,), {"store": store})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+    with _Server(("127.0.0.1", 0), handler) as server:
         server.daemon_threads = True
         store.url = f"http://127.0.0.1:{server.server_port}"
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)

@@ -1,0 +1,140 @@
+"""The real command, as its user meets it: with variables in the environment, killed, and searched for secrets."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from rfbulk.emulator import Emulator, EmulatorOptions
+from tests.clouds.test_references import ENDPOINTS, urls_of
+from tests.clouds.test_relay import hashes_of, images
+from tests.crash.commands import KEY, Commands, closes, until
+from tests.support.clouds import Bucket, NewBucket
+from tests.support.tls_front import tls_front
+
+pytestmark = [pytest.mark.anyio, pytest.mark.crash]
+KILLED = 128 + signal.SIGKILL
+MANY = 10_000
+
+
+@pytest.fixture
+def plain(new_bucket: NewBucket) -> Bucket:
+    """A bucket whose variables the command alone is given."""
+    return new_bucket()
+
+
+@pytest.fixture
+async def emulator() -> AsyncIterator[Emulator]:
+    async with Emulator(EmulatorOptions(api_key=KEY)) as emulator:
+        yield emulator
+        assert emulator.faults.unconsumed() == []
+
+
+@pytest.fixture
+def commands(emulator: Emulator, tmp_path: Path) -> Commands:
+    home = tmp_path / "home"
+    home.mkdir()
+    return Commands(emulator.url, home)
+
+
+def look_for_secrets(commands: Commands, bucket: Bucket) -> None:
+    commands.look_for_secrets()
+    for path in {*commands.said, *(path for path in commands.home.rglob("*") if path.is_file())}:
+        content = path.read_bytes()
+        assert not any(secret.encode() in content for secret in bucket.secrets), path
+        assert b"sig=" not in content, path
+        assert b"X-Amz-Signature" not in content, path
+
+
+async def test_a_bucket_is_previewed_relayed_and_recorded_without_a_secret(
+    plain: Bucket, commands: Commands, emulator: Emulator
+) -> None:
+    objects = images(60)
+    plain.put_all(objects | {"in/empty.jpg": b""})
+    source, env = f"{plain.url}/in", plain.environment
+    planned = await commands.run("upload", "images", source, "--dry-run", "--json", **env)
+    assert (planned.code, planned.json["images"], planned.json["refused"]) == (0, 60, {"empty": 1})
+    line = ["upload", "images", source, "-b", "spring", "--json", "--quiet-period", "100ms", "-vv"]
+    report = commands.home / "report.jsonl"
+    ended = await commands.run(*line, "--report", report, "--log-file", commands.home / "log.jsonl", **env)
+    assert (ended.code, ended.json["sent"], ended.json["refused"]) == (3, 60, 1), ended
+    assert hashes_of(objects) == emulator.ledger("spring").hashes
+    assert f'"path":"{source}/img-00000.jpg"' in report.read_text()
+    look_for_secrets(commands, plain)
+
+
+async def test_a_bucket_is_referred_to_without_a_secret(
+    plain: Bucket, commands: Commands, emulator: Emulator, tmp_path: Path
+) -> None:
+    plain.put_all(images(30))
+    name = ENDPOINTS[plain.scheme]
+    server = urlsplit(plain.environment[name])
+    with tls_front(tmp_path, server.port or 0) as (url, authority):
+        env = plain.environment | {name: url + server.path}
+        line = ["upload", "images", f"{plain.url}/in/**/*.jpg", "-b", "refs", "--by-reference", "--ca-file", authority]
+        more = [
+            "--url-expiry",
+            "1h",
+            "--json",
+            "--quiet-period",
+            "0s",
+            "-vv",
+            "--log-file",
+            commands.home / "log.jsonl",
+        ]
+        ended = await commands.run(*line, *more, **env)
+    assert (ended.code, ended.json["sent"], ended.json["is_confirmed"]) == (0, 30, True), ended
+    assert len(urls_of(emulator, "refs")) == 30
+    look_for_secrets(commands, plain)
+
+
+@pytest.mark.parametrize("expiry", ["30s", "8d"])
+async def test_an_expiry_that_no_cloud_honours_is_refused(commands: Commands, expiry: str) -> None:
+    ended = await commands.run("upload", "images", "s3://b", "-b", "b", "--by-reference", "--url-expiry", expiry)
+    assert ended.code == 2
+    assert "7 days" in ended.err
+
+
+async def test_a_command_killed_while_it_relays_goes_on_when_it_is_said_again(
+    plain: Bucket, commands: Commands, emulator: Emulator
+) -> None:
+    objects = images(200)
+    plain.put_all(objects)
+    line = ["upload", "images", f"{plain.url}/in", "-b", "killed", "--json", "--quiet-period", "100ms"]
+    slow = ["--shard-images", "10", "--limit-rate", "128KiB"]
+    async with commands.started(*line, *slow, **plain.environment) as running:
+        await until(lambda: emulator.requests["put"] >= 3)
+        running.signal(signal.SIGKILL)
+        assert (await running.ended()).code == KILLED
+    ended = await commands.run(*line, "--shard-images", "10", **plain.environment)
+    assert (ended.code, ended.json["sent"], closes(ended.json)) == (0, 200, True), ended
+    assert hashes_of(objects) == emulator.ledger("killed").hashes
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(
+    not os.environ.get("RFBULK_TEST_CLOUDS"), reason="10,000 objects a cloud: `make clouds` relays them"
+)
+async def test_ten_thousand_objects_relay_exactly_once_with_a_kill_in_the_middle(
+    plain: Bucket, commands: Commands, emulator: Emulator
+) -> None:
+    objects = images(MANY, size=4000)
+    plain.put_all(objects)
+    line = ["upload", "images", f"{plain.url}/in", "-b", "many", "--json", "--quiet-period", "100ms"]
+    async with commands.started(*line, **plain.environment) as running:
+        await until(lambda: emulator.ledger("many").hashes.total() >= MANY // 3, seconds=200)
+        running.signal(signal.SIGKILL)
+        assert (await running.ended()).code == KILLED
+    assert emulator.ledger("many").hashes.total() < MANY
+    ended = await commands.run(*line, seconds=300, **plain.environment)
+    assert (ended.code, ended.json["sent"], ended.json["is_confirmed"]) == (0, MANY, True), ended
+    assert closes(ended.json)
+    assert Counter(hashes_of(objects)) == emulator.ledger("many").hashes
+    print(f"{plain.scheme}: {MANY} objects; the rest took {ended.seconds:.1f} s")  # noqa: T201 - `make clouds -s` shows it
