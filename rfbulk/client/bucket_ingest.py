@@ -12,10 +12,11 @@ import anyio.to_thread
 
 from rfbulk.client.ingesting import Origin, ingest_from
 from rfbulk.client.sources import patience_of
+from rfbulk.core.media import IMAGES, VIDEOS
 from rfbulk.core.objects import is_bucket
 from rfbulk.core.selection import Selection
 from rfbulk.edge.bucket_references import BucketReferences
-from rfbulk.edge.bucket_source import IMAGES, VIDEOS, BucketSource, open_bucket_source
+from rfbulk.edge.bucket_source import BucketSource, open_bucket_source
 from rfbulk.edge.source import needs_clash_check, refuse_clashes
 from rfbulk.errors import UsageError
 from rfbulk.pipeline.ingesting import References

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from rfbulk.core.limits import MAX_IMAGE_BYTES, Format, format_of, video_format_of
+from rfbulk.core.limits import Format
+from rfbulk.core.media import IMAGES, Media
 from rfbulk.core.model import Entry, Refusal, RefusalReason
 from rfbulk.core.naming import basename_name, member_name, prefixed_name
 from rfbulk.core.objects import Address, ObjectState, parse_address
@@ -29,23 +30,6 @@ if TYPE_CHECKING:
     from rfbulk.settings import Names
 
 GROUP_SIZE: Final = 500
-
-_REFUSED_FORMATS: Final = {
-    Format.OTHER: RefusalReason.NOT_AN_IMAGE,
-    Format.UNSUPPORTED_IMAGE: RefusalReason.UNSUPPORTED_IMAGE,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Media:
-    """What the service takes: which suffixes, and how many bytes at the most (None: any number)."""
-
-    format_of: Callable[[bytes], Format]
-    max_bytes: int | None
-
-
-IMAGES: Final = Media(format_of, MAX_IMAGE_BYTES)
-VIDEOS: Final = Media(video_format_of, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +209,7 @@ class _Sorter:
         if not self._is_meant(path):
             return
         number = self._root.number
-        refused = _REFUSED_FORMATS.get(self._media.format_of(path[path.rfind(b"/") + 1 :]))
+        refused = self._media.refused.get(self._media.format_of(path[path.rfind(b"/") + 1 :]))
         detail = ""
         if refused is None:
             refused, detail = _fault_of(found.state, self._media)
@@ -258,6 +242,6 @@ class _Sorter:
 def _fault_of(state: ObjectState, media: Media) -> tuple[RefusalReason | None, str]:
     if state.size == 0:
         return RefusalReason.EMPTY, ""
-    if media.max_bytes is not None and state.size > media.max_bytes:
+    if state.size > media.max_bytes:
         return RefusalReason.TOO_LARGE, f"{state.size} bytes, at most {media.max_bytes}"
     return None, ""

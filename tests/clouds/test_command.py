@@ -7,6 +7,7 @@ import signal
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -43,6 +44,11 @@ def commands(emulator: Emulator, tmp_path: Path) -> Commands:
     return Commands(emulator.url, home)
 
 
+def variables(bucket: Bucket) -> dict[str, Any]:
+    """What the command finds in its environment."""
+    return dict(bucket.environment)
+
+
 def look_for_secrets(commands: Commands, bucket: Bucket) -> None:
     commands.look_for_secrets()
     for path in {*commands.said, *(path for path in commands.home.rglob("*") if path.is_file())}:
@@ -57,7 +63,7 @@ async def test_a_bucket_is_previewed_relayed_and_recorded_without_a_secret(
 ) -> None:
     objects = images(60)
     plain.put_all(objects | {"in/empty.jpg": b""})
-    source, env = f"{plain.url}/in", plain.environment
+    source, env = f"{plain.url}/in", variables(plain)
     planned = await commands.run("upload", "images", source, "--dry-run", "--json", **env)
     assert (planned.code, planned.json["images"], planned.json["refused"]) == (0, 60, {"empty": 1})
     line = ["upload", "images", source, "-b", "spring", "--json", "--quiet-period", "100ms", "-vv"]
@@ -76,7 +82,7 @@ async def test_a_bucket_is_referred_to_without_a_secret(
     name = ENDPOINTS[plain.scheme]
     server = urlsplit(plain.environment[name])
     with tls_front(tmp_path, server.port or 0) as (url, authority):
-        env = plain.environment | {name: url + server.path}
+        env = variables(plain) | {name: url + server.path}
         line = ["upload", "images", f"{plain.url}/in/**/*.jpg", "-b", "refs", "--by-reference", "--ca-file", authority]
         more = [
             "--url-expiry",
@@ -108,11 +114,11 @@ async def test_a_command_killed_while_it_relays_goes_on_when_it_is_said_again(
     plain.put_all(objects)
     line = ["upload", "images", f"{plain.url}/in", "-b", "killed", "--json", "--quiet-period", "100ms"]
     slow = ["--shard-images", "10", "--limit-rate", "128KiB"]
-    async with commands.started(*line, *slow, **plain.environment) as running:
+    async with commands.started(*line, *slow, **variables(plain)) as running:
         await until(lambda: emulator.requests["put"] >= 3)
         running.signal(signal.SIGKILL)
         assert (await running.ended()).code == KILLED
-    ended = await commands.run(*line, "--shard-images", "10", **plain.environment)
+    ended = await commands.run(*line, "--shard-images", "10", **variables(plain))
     assert (ended.code, ended.json["sent"], closes(ended.json)) == (0, 200, True), ended
     assert hashes_of(objects) == emulator.ledger("killed").hashes
 
@@ -128,12 +134,12 @@ async def test_ten_thousand_objects_relay_exactly_once_with_a_kill_in_the_middle
     objects = images(MANY, size=4000)
     plain.put_all(objects)
     line = ["upload", "images", f"{plain.url}/in", "-b", "many", "--json", "--quiet-period", "100ms"]
-    async with commands.started(*line, **plain.environment) as running:
+    async with commands.started(*line, **variables(plain)) as running:
         await until(lambda: emulator.ledger("many").hashes.total() >= MANY // 3, seconds=200)
         running.signal(signal.SIGKILL)
         assert (await running.ended()).code == KILLED
     assert emulator.ledger("many").hashes.total() < MANY
-    ended = await commands.run(*line, seconds=300, **plain.environment)
+    ended = await commands.run(*line, seconds=300, **variables(plain))
     assert (ended.code, ended.json["sent"], ended.json["is_confirmed"]) == (0, MANY, True), ended
     assert closes(ended.json)
     assert Counter(hashes_of(objects)) == emulator.ledger("many").hashes

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rfbulk.core.media import IMAGES, VIDEOS, Media
 from rfbulk.core.model import Entry, RefusalReason
 from rfbulk.core.retry import RetryPolicy
 from rfbulk.core.selection import Selection, chooser_of
-from rfbulk.edge.bucket_source import VIDEOS, BucketSource, Media, open_bucket_source
+from rfbulk.edge.bucket_source import BucketSource, open_bucket_source
 from rfbulk.edge.bucket_stores import Patience
 from rfbulk.errors import SourceError, UsageError
 from rfbulk.settings import Names
@@ -38,7 +39,7 @@ def opened(
     *sources: str,
     names: Names = "auto",
     selection: Selection | None = None,
-    media: Media | None = None,
+    media: Media = IMAGES,
 ) -> BucketSource:
     return open_bucket_source(
         sources,
@@ -47,7 +48,7 @@ def opened(
         environment={"GOOGLE_BASE_URL": store.url},
         patience=Patience(retry_seconds=0.001),
         policy=POLICY,
-        **({} if media is None else {"media": media}),
+        media=media,
     )
 
 
@@ -135,10 +136,15 @@ def test_a_bucket_that_is_not_there_is_found_before_anything_is_sent(store: Goog
 
 
 def test_videos_are_told_by_their_own_suffixes_and_have_no_limit(store: GoogleStore) -> None:
-    for key in ("a.mp4", "b.MOV", "c.jpg", "mp4"):
+    for key in ("a.mp4", "b.MOV", "c.jpg", "d.mxf", "mp4"):
         store.put("pics", key, b"x")
     source = opened(store, "gs://pics", media=VIDEOS)
     assert names_of(source) == ["a.mp4", "b.MOV"]
+    assert [refusal.reason for group in source.scan() for refusal in group.refusals] == [
+        RefusalReason.NOT_A_VIDEO,
+        RefusalReason.UNSUPPORTED_VIDEO,
+        RefusalReason.NOT_A_VIDEO,
+    ]
 
 
 def test_an_identity_names_the_server_where_it_is_not_the_clouds_own(store: GoogleStore) -> None:
