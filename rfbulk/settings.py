@@ -89,6 +89,8 @@ class UploadOptions:
     `on_unsure`: what becomes of a shard that may have arrived: looked up by name, sent again, or left.
     `wait`: until the service has indexed and counted what was sent, for at most `wait_seconds`.
     `max_failures`: stop once more images than this have failed (None: never).
+    `one_by_one`: each image goes in a request of its own, into a batch that is filled so alone.
+    `check_images`: what is no whole image by its first bytes and its end is named instead of sent.
     `grace_seconds`: what shards in flight get to finish when the upload is stopped.
     """
 
@@ -115,6 +117,8 @@ class UploadOptions:
     restart: bool = False
     report_file: Path | None = None
     grace_seconds: float = 5.0
+    one_by_one: bool = False
+    check_images: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot be carried out, before anything is sent."""
@@ -130,6 +134,8 @@ class UploadOptions:
         _require("limit_rate", self.limit_rate is None or self.limit_rate >= 1024, "at least 1 KiB a second")
         _require("wait_seconds", self.wait_seconds > 0, "more than nothing")
         _require("quiet_seconds", self.quiet_seconds >= 0, "0 or more")
+        told = self.notifications_url if self.one_by_one else None
+        _require("notifications_url", told is None, "left out with --one-by-one: nobody is told of single images")
         _require("grace_seconds", self.grace_seconds >= 0, "0 or more")
         _require("max_failures", self.max_failures is None or self.max_failures >= 0, "0 or more")
         _require(

@@ -14,6 +14,7 @@ from rfbulk.cli.options import CONTEXT, ExitCode, global_options
 COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "upload": {
         "images": ("rfbulk.cli.upload:images", "Upload the images of a folder into a batch."),
+        "videos": ("rfbulk.cli.upload:videos", "Upload the videos of a folder into a batch."),
         "references": ("rfbulk.cli.ingest:references", "Let the service fetch files that are elsewhere."),
         "query": ("rfbulk.cli.ingest:query", "Fill a batch with what a RoboQL query finds."),
     },

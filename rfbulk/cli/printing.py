@@ -64,7 +64,7 @@ def print_report(report: UploadReport) -> None:
 
 def _headline(report: UploadReport) -> str:
     sent_now = report.sent - report.already_sent
-    what = f"batch {report.batch_id}: {number(report.sent, 'image')} stored"
+    what = f"batch {report.batch_id}: {number(report.sent, report.content[:-1])} stored"
     if report.is_confirmed:
         what += " and indexed by the service"
     if report.already_sent:
@@ -75,12 +75,13 @@ def _headline(report: UploadReport) -> str:
 def _details(report: UploadReport) -> Iterable[str]:
     rate = f", {size(report.bytes_sent / report.wall_seconds)}/s" if report.wall_seconds > 1 else ""
     has_earlier = report.already_sent > 0
+    shard = "request" if report.is_one_by_one else "shard" if report.content == "images" else "file"
     yield (
-        f"{size(report.bytes_sent)} in {number(report.shards_sent, 'shard')}, {duration(report.wall_seconds)}"
+        f"{size(report.bytes_sent)} in {number(report.shards_sent, shard)}, {duration(report.wall_seconds)}"
         f"{'' if has_earlier else rate}"
     )
-    if report.unverified_shards:
-        yield f"{number(report.unverified_shards, 'shard')} unverified: the store told no hash of them"
+    if report.unverified_shards and not report.is_one_by_one:
+        yield f"{number(report.unverified_shards, shard)} unverified: the store told no hash of them"
     if report.retries:
         causes = ", ".join(f"{plain(cause)} ×{count}" for cause, count in sorted(report.retries.items()))
         yield f"tried again: {causes}"
@@ -88,9 +89,9 @@ def _details(report: UploadReport) -> Iterable[str]:
         yield f"{number(report.unused_grants, 'grant')} asked for and not used"
     if report.skipped:
         examples = ", ".join(plain(path) for path in report.skipped_examples[:3])
-        yield f"{number(report.skipped, 'file')} skipped, no images by their names: {examples}"
+        yield f"{number(report.skipped, 'file')} skipped, no {report.content} by their names: {examples}"
     if report.shards_unsure:
-        yield f"{number(report.shards_unsure, 'shard')} may or may not have arrived: --on-unsure verify decides them"
+        yield f"{number(report.shards_unsure, shard)} may or may not have arrived: --on-unsure verify decides them"
     if report.extra:
         yield f"the service counts {report.extra:,} more than was sent"
     if report.doubled:

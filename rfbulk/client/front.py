@@ -16,13 +16,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from rfbulk.client import ingesting, jobs
+from rfbulk.client import jobs
 from rfbulk.client.batches import wait_for_batch
-from rfbulk.client.bucket_ingest import Objects, ingest_bucket
 from rfbulk.client.context import Context, Reach, uploads_dir
 from rfbulk.client.exporting import export_batch
+from rfbulk.client.filling import Filling
 from rfbulk.client.sources import each_of
-from rfbulk.client.uploading import Source, StrPath, upload_images
+from rfbulk.client.uploading import Source, StrPath
 from rfbulk.core.limits import batch_id as checked_batch_id
 from rfbulk.core.secrets import ApiKey
 from rfbulk.edge.api import ServiceApi
@@ -31,7 +31,7 @@ from rfbulk.edge.jobs_api import JobsApi
 from rfbulk.edge.transport import TransportOptions, open_transport
 from rfbulk.errors import UsageError
 from rfbulk.events import OnEvent, ignore
-from rfbulk.settings import ExportOptions, IngestOptions, ObjectOptions, Settings, UploadOptions
+from rfbulk.settings import ExportOptions, Settings
 
 if TYPE_CHECKING:
     import anyio
@@ -41,14 +41,11 @@ if TYPE_CHECKING:
     from rfbulk.client.webhook import WebhookReceiver
     from rfbulk.core.export_report import ExportReport
     from rfbulk.core.failpoints import Failpoint
-    from rfbulk.core.ingest_report import IngestReport
     from rfbulk.core.job_watch import JobReport
     from rfbulk.core.job_wire import Job, JobLog, Stage, Task
     from rfbulk.core.jobs import JobDefinition, Overrides, Severity, WorkflowJob
     from rfbulk.core.notices import Notice
     from rfbulk.core.readiness import BatchState
-    from rfbulk.core.references import MediaKind
-    from rfbulk.core.report import UploadReport
     from rfbulk.core.run_report import RunReport
     from rfbulk.core.standing import Flow
     from rfbulk.core.wire import BatchMetadata, BatchPart, RemoteFile, ShardStatus
@@ -59,7 +56,7 @@ def _pass_by(_failpoint: Failpoint) -> None:
     """Go on: what a failpoint does unless a test asked for more."""
 
 
-class Client:
+class Client(Filling):
     """Speaks to one service with one api key. Use as `async with`; calls may overlap.
 
     `api_key` defaults to `ROBOFLOW_API_KEY`. `settings` hold the rest, with `api_url` and `workspace` as shortcuts.
@@ -115,100 +112,6 @@ class Client:
     async def workspace(self) -> str:
         """Return the workspace of the api key."""
         return await self._context.persist(self._context.api.workspace)
-
-    # uploads
-
-    async def upload_images(
-        self,
-        source: Source | Sequence[Source],
-        batch_id: str,
-        *,
-        options: UploadOptions | None = None,
-        on_event: OnEvent = ignore,
-        stop: anyio.Event | None = None,
-    ) -> UploadReport:
-        """Upload the images of folders, files, buckets or lists of paths into a batch, each exactly once.
-
-        The same call again resumes: what is there already is not sent again, new files are added. Cancelling loses
-        nothing. Setting `stop` ends it gently: shards in flight get `options.grace_seconds`.
-
-        Returns the report; partial failures are in it (`has_failures`), by name.
-
-        Raises:
-            UsageError, SourceError: nothing was sent.
-            NotAuthorised, ServiceRefused, ProtocolError: the service will not have it.
-            TroublePassing: the service or the line did not work for the whole retry budget.
-            CheckpointBusy, CheckpointDamaged, NoRoom: the checkpoint cannot be used.
-            TransferFailed, WaitTimeout: as they say; `report` is attached.
-        """
-        return await upload_images(self._context, source, batch_id, options=options, on_event=on_event, stop=stop)
-
-    # ingests without upload
-
-    async def ingest_references(
-        self,
-        references: StrPath,
-        batch_id: str,
-        media: MediaKind,
-        *,
-        options: IngestOptions | None = None,
-        on_event: OnEvent = ignore,
-        stop: anyio.Event | None = None,
-    ) -> IngestReport:
-        """Let the service fetch files that are elsewhere into a batch, each exactly once.
-
-        `references` is a file of JSON lines, each `{"name": …, "url": "https://…"}`, which is looked at as a whole
-        before anything is asked for; or the `https://` address of such a list, which the service fetches. The same
-        call again resumes: what was accepted is not asked for again.
-
-        Raises:
-            UsageError, SourceError: nothing was asked for; a bad file's first faults are named by line.
-            RfbulkError: as `upload_images`; `ingest_report` is attached once anything was asked for.
-        """
-        return await ingesting.ingest_references(
-            self._context, references, batch_id, media, options=options, on_event=on_event, stop=stop
-        )
-
-    async def ingest_bucket(
-        self,
-        source: StrPath | Sequence[StrPath],
-        batch_id: str,
-        media: MediaKind = "images",
-        *,
-        objects: ObjectOptions | None = None,
-        options: IngestOptions | None = None,
-        on_event: OnEvent = ignore,
-        stop: anyio.Event | None = None,
-    ) -> IngestReport:
-        """Let the service fetch a bucket's objects (`s3://…`, `gs://…`, `az://…`) into a batch, each exactly once.
-
-        Their URLs are signed on this machine, with its credentials for the bucket, when they are asked for: everybody
-        who sees one may read that object until it ends. The same call again resumes.
-
-        Raises:
-            UsageError, SourceError, NotAuthorised: the bucket cannot be read or signed for.
-            RfbulkError: as `ingest_references`.
-        """
-        sources = [source] if isinstance(source, str | os.PathLike) else list(source)
-        wanted = Objects(sources, media, objects or ObjectOptions())
-        return await ingest_bucket(self._context, wanted, batch_id, options=options, on_event=on_event, stop=stop)
-
-    async def ingest_query(
-        self,
-        query: str,
-        batch_id: str,
-        *,
-        options: IngestOptions | None = None,
-        on_event: OnEvent = ignore,
-        stop: anyio.Event | None = None,
-    ) -> IngestReport:
-        """Let the platform fill a batch with those of its own assets that a RoboQL query finds.
-
-        The same call again asks for nothing new, unless `options.ingest_id` is another. Raises as `ingest_references`.
-        """
-        return await ingesting.ingest_query(
-            self._context, query, batch_id, options=options, on_event=on_event, stop=stop
-        )
 
     # exports
 

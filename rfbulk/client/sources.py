@@ -8,17 +8,29 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
+from rfbulk.core.media import IMAGES, Media
 from rfbulk.core.objects import is_bucket
 from rfbulk.edge.bucket_source import BucketSource, open_bucket_source
 from rfbulk.edge.bucket_stores import Patience
 from rfbulk.edge.path_list import PathList
-from rfbulk.edge.source import FileSource, needs_clash_check, open_source, refuse_clashes, resolved
+from rfbulk.edge.source import (
+    FileSource,
+    look_into_image,
+    look_into_video,
+    needs_clash_check,
+    open_source,
+    refuse_clashes,
+    resolved,
+)
 from rfbulk.errors import UsageError
-from rfbulk.senders.attempts import Pack, pack_files
+from rfbulk.senders.attempts import Pack, pack_checked, pack_files
+from rfbulk.senders.bare import pack_bare
 from rfbulk.senders.relaying import pack_objects
 
 if TYPE_CHECKING:
+    from rfbulk.core.forms import Form
     from rfbulk.core.selection import Selection
+    from rfbulk.pipeline.trouble import Look
     from rfbulk.settings import Names, Settings, UploadOptions
 
 StrPath: TypeAlias = str | os.PathLike[str]
@@ -38,10 +50,36 @@ class Opened:
     source: FileSource | BucketSource
     known_as: tuple[str, ...]
 
-    @property
-    def pack(self) -> Pack:
-        """How its shards are made."""
-        return partial(pack_objects, self.source) if isinstance(self.source, BucketSource) else pack_files
+    def pack(self, form: Form, *, checks: bool = False) -> Pack:
+        """How its shards are made; with `checks`, of whole images alone."""
+        if isinstance(self.source, BucketSource):
+            return partial(pack_objects, self.source)
+        if not form.has_tars:
+            return pack_bare
+        return pack_checked if checks else pack_files
+
+    def look(self, form: Form, *, checks: bool) -> Look | None:
+        """What tells of a file why it is not what its name says, None if that is not asked."""
+        if isinstance(self.source, BucketSource):
+            return None
+        if form.media == "videos":
+            return partial(look_into_video, self.source)
+        return partial(look_into_image, self.source) if checks else None
+
+    def check(self, form: Form, options: UploadOptions) -> None:
+        """Refuse what buckets cannot do.
+
+        Raises:
+            UsageError: their objects go in shards alone, and are not looked into.
+        """
+        if isinstance(self.source, BucketSource) and (not form.has_tars or options.check_images):
+            what = "videos" if form.media == "videos" else "images one by one, or checked,"
+            raise UsageError(
+                "upload",
+                ", ".join(self.known_as),
+                cause=f"{what} are sent from this machine's files alone",
+                advice="--by-reference lets the service fetch them from the bucket",
+            )
 
     def most_at_once(self, options: UploadOptions) -> int:
         """How many of its shards the memory allows in flight.
@@ -58,7 +96,9 @@ class Opened:
         return most
 
 
-def open_sources(sources: Sequence[Source], selection: Selection, names: Names, settings: Settings) -> Opened:
+def open_sources(
+    sources: Sequence[Source], selection: Selection, names: Names, settings: Settings, media: Media = IMAGES
+) -> Opened:
     """Look at the sources of an upload. Blocks on the disk or the line: call it in a thread.
 
     Raises:
@@ -69,7 +109,7 @@ def open_sources(sources: Sequence[Source], selection: Selection, names: Names, 
     buckets = [text for text in texts if is_bucket(text)]
     opened: Opened
     if not buckets:
-        opened = Opened(open_source(sources, selection, names), resolved(sources))
+        opened = Opened(open_source(sources, selection, names, media), resolved(sources))
     elif len(buckets) < len(texts):
         raise UsageError(
             "upload",

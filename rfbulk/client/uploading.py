@@ -13,7 +13,11 @@ import msgspec
 
 from rfbulk.client.context import Context, uploads_dir
 from rfbulk.client.sources import Opened, Source, StrPath, each_of, open_sources
+from rfbulk.core.forms import SHARDS, SINGLES, VIDEOS, Form
+from rfbulk.core.imagecheck import ImageCheck
 from rfbulk.core.limits import batch_id as checked_batch_id
+from rfbulk.core.media import IMAGES as IMAGE_FILES
+from rfbulk.core.media import VIDEOS as VIDEO_FILES
 from rfbulk.core.selection import Selection
 from rfbulk.edge.checkpoint import Checkpoint, Identity, open_checkpoint
 from rfbulk.edge.clock import RateLimit
@@ -25,6 +29,7 @@ from rfbulk.events import Event, OnEvent
 from rfbulk.pipeline.ports import Ports
 from rfbulk.pipeline.upload import UploadRequest, upload
 from rfbulk.senders.scaling import open_scaling_sender
+from rfbulk.senders.simple import SimpleSender
 from rfbulk.settings import CHUNK_BYTES, UploadOptions
 
 if TYPE_CHECKING:
@@ -32,7 +37,7 @@ if TYPE_CHECKING:
 
     from rfbulk.core.report import UploadReport
 
-__all__ = ["Source", "StrPath", "upload_images"]
+__all__ = ["Source", "StrPath", "upload_images", "upload_videos"]
 
 MIN_CHUNK_BYTES = 16 << 10
 
@@ -48,22 +53,52 @@ async def upload_images(
 ) -> UploadReport:
     """As `Client.upload_images` promises."""
     options = options or UploadOptions()
+    form = SINGLES if options.one_by_one else SHARDS
+    return await _upload_as(form, context, each_of(source), batch_id, options, on_event, stop)
+
+
+async def upload_videos(
+    context: Context,
+    source: Source | Sequence[Source],
+    batch_id: str,
+    *,
+    options: UploadOptions | None,
+    on_event: OnEvent,
+    stop: anyio.Event | None,
+) -> UploadReport:
+    """As `Client.upload_videos` promises."""
+    return await _upload_as(VIDEOS, context, each_of(source), batch_id, options or UploadOptions(), on_event, stop)
+
+
+async def _upload_as(
+    form: Form,
+    context: Context,
+    sources: Sequence[Source],
+    batch_id: str,
+    options: UploadOptions,
+    on_event: OnEvent,
+    stop: anyio.Event | None,
+) -> UploadReport:
     batch = checked_batch_id(batch_id)
     selection = Selection(options.include, options.exclude, options.recursive)
-    opened = await anyio.to_thread.run_sync(open_sources, each_of(source), selection, options.names, context.settings)
+    media = VIDEO_FILES if form.media == "videos" else IMAGE_FILES
+    opened = await anyio.to_thread.run_sync(open_sources, sources, selection, options.names, context.settings, media)
+    opened.check(form, options)
     most_at_once = opened.most_at_once(options)
     workspace = await context.persist(context.api.workspace)
-    identity = Identity(context.api_url, workspace, batch, opened.known_as)
+    identity = Identity(context.api_url, workspace, batch, opened.known_as, form.road)
     async with _checkpoint(context, identity, restart=options.restart) as checkpoint:
         await _check_same_naming(checkpoint, options)
         request = UploadRequest(
             batch=batch,
             options=options,
             policy=context.settings.retry,
-            trailer=await _trailer(checkpoint, options, identity),
+            trailer=await _trailer(checkpoint, options, identity) if form.has_tars else b"",
             rename=renamed if options.on_changed == "send" else None,
             stop=stop or anyio.Event(),
             most_at_once=most_at_once,
+            form=form,
+            look=opened.look(form, checks=options.check_images),
         )
         with closing(NamedFiles()) as named:
             told = _both(named.take, on_event) if options.report_file is not None else on_event
@@ -80,18 +115,32 @@ async def upload_images(
 async def _upload(
     context: Context, request: UploadRequest, source: Opened, checkpoint: Checkpoint, on_event: OnEvent
 ) -> UploadReport:
-    options = request.options
-    rate = options.limit_rate
-    chunk_bytes = CHUNK_BYTES if rate is None else max(MIN_CHUNK_BYTES, min(CHUNK_BYTES, rate // 4))
+    options, form = request.options, request.form
+    rate = None if options.limit_rate is None else RateLimit(options.limit_rate)
+    chunk_bytes = CHUNK_BYTES
+    if options.limit_rate is not None:
+        chunk_bytes = max(MIN_CHUNK_BYTES, min(CHUNK_BYTES, options.limit_rate // 4))
+    most_at_once = options.concurrency or source.most_at_once(options)
     async with open_scaling_sender(
         context.transport.ways,
         chunk_bytes=chunk_bytes,
         stall_seconds=context.settings.stall_seconds,
-        rate=None if rate is None else RateLimit(rate),
-        most_at_once=options.concurrency or source.most_at_once(options),
-        pack=source.pack,
-        processes=1 if options.concurrency == 1 else options.processes,
+        rate=rate,
+        most_at_once=most_at_once,
+        pack=source.pack(form, checks=options.check_images),
+        processes=1 if options.concurrency == 1 or not form.has_grants else options.processes,
     ) as sender:
+        singles = None
+        if not form.has_grants:
+            checks = options.check_images
+            singles = SimpleSender(
+                context.api,
+                source.source.roots,
+                chunk_bytes=chunk_bytes,
+                rate=rate,
+                most_at_once=most_at_once,
+                check=ImageCheck if checks else None,
+            )
         ports = Ports(
             service=context.api,
             sender=sender,
@@ -101,6 +150,7 @@ async def _upload(
             clock=context.clock,
             tell=on_event,
             reach=context.reach,
+            singles=singles,
         )
         return await upload(ports, request)
 

@@ -58,6 +58,23 @@ class Planner:
         return shard
 
 
+class SinglePlanner:
+    """Lets each entry travel alone, as it is."""
+
+    max_images = 1
+
+    def __init__(self, *, max_bytes: int = DEFAULT_SHARD_BYTES) -> None:
+        self.max_bytes = max_bytes
+
+    def add(self, entries: Iterable[Entry]) -> list[tuple[tuple[Entry, ...], int]]:
+        """Take further entries and return a shard of each."""
+        return [((entry,), entry.size) for entry in entries]
+
+    def rest(self) -> list[tuple[tuple[Entry, ...], int]]:
+        """Return nothing: nothing is left."""
+        return []
+
+
 def fixed_bytes(trailer: bytes) -> int:
     """Bytes of a tar that are there whatever its images: its end, and its trailer if there is one."""
     return len(END) + (member_bytes(TRAILER_NAME, len(trailer)) if trailer else 0)

@@ -35,10 +35,13 @@ class UploadReport(msgspec.Struct, kw_only=True):
     - `left`: neither; the same command again goes on with them
 
     `refused` were never planned: empty, too large, of a wrong format. `skipped` were no images at all.
-    `failures` names the first thousand of all these but the skipped.
+    `failures` names the first thousand of all these but the skipped. `content` says what "images" are here: images or
+    videos; where each travels alone, a shard is one of them.
     """
 
     batch_id: str
+    content: str = "images"
+    is_one_by_one: bool = False
     workspace: str = ""
     planned: int = 0
     sent: int = 0

@@ -178,6 +178,11 @@ def parse_parts(body: bytes) -> tuple[BatchPart, ...]:
     return parse_as(body, _Parts, "list parts").batch_parts
 
 
+def parse_object(body: bytes) -> None:
+    """Take an answer that says nothing but that it is one of the API: an object of JSON."""
+    parse_as(body, dict[str, Any], "read answer")
+
+
 def parse_api_error(body: bytes, *, secrets: tuple[str, ...] = ()) -> str:
     """Return what an error of the API says, safe to show: its `error` or `message`, else an excerpt of the body."""
     try:

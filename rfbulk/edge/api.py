@@ -12,7 +12,7 @@ from rfbulk.edge.calling import DATA_STAGING, MAX_LISTING_BYTES, Call, Caller, p
 if TYPE_CHECKING:
     from rfbulk.core.model import BatchId, Grant
     from rfbulk.core.secrets import ApiKey
-    from rfbulk.edge.transport import Transport
+    from rfbulk.edge.transport import Streamed, Transport
 
 T = TypeVar("T")
 
@@ -61,8 +61,37 @@ class ServiceApi:
             {"displayName": display_name},
             method="POST",
         )
+        return await self._grant(call)
+
+    async def request_video_grant(self, batch: BatchId, name: str, display_name: str) -> Grant:
+        """Return the permission to send one video, creating the batch if need be."""
+        call = Call(
+            "get a grant for",
+            f"a video of batch {batch}",
+            ("batches", batch, "upload", "video"),
+            {"fileName": name, "displayName": display_name},
+            method="POST",
+        )
+        return await self._grant(call)
+
+    async def _grant(self, call: Call) -> Grant:
         allow_http = self.caller.allow_http
         return await self._in_workspace(call, lambda body: wire.parse_grant(body, allow_http=allow_http))
+
+    async def post_image(
+        self, batch: BatchId, name: str, display_name: str, body: Streamed, answer_seconds: float
+    ) -> None:
+        """Send one image into a batch of single images, creating the batch if need be."""
+        call = Call(
+            "upload",
+            f"an image to batch {batch}",
+            ("batches", batch, "upload", "image"),
+            {"fileName": name, "displayName": display_name},
+            method="POST",
+            body=body,
+            answer_seconds=answer_seconds,
+        )
+        await self._in_workspace(call, wire.parse_object)
 
     async def batch(self, batch: BatchId) -> wire.BatchMetadata | None:
         """Describe a batch, None if there is none."""

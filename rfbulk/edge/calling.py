@@ -22,7 +22,7 @@ from rfbulk.core.secrets import ApiKey
 from rfbulk.errors import NotAuthorised, ProtocolError, RfbulkError, ServiceRefused, TroublePassing, UsageError
 
 if TYPE_CHECKING:
-    from rfbulk.edge.transport import Exchanged, Transport
+    from rfbulk.edge.transport import Exchanged, Streamed, Transport
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ MAX_ANSWER_BYTES: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call: what it does in words, where it goes below the workspace, and what it carries. `body` is JSON.
+    """One call: what it does in words, where it goes below the workspace, and what it carries: JSON, if in one piece.
 
     `answer_seconds` is for a call that takes longer than others.
     """
@@ -45,7 +45,7 @@ class Call:
     query: Mapping[str, str | int | None] = field(default_factory=dict)
     method: str = "GET"
     max_bytes: int = MAX_ANSWER_BYTES
-    body: bytes | None = None
+    body: bytes | Streamed | None = None
     answer_seconds: float | None = None
 
 

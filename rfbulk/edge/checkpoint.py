@@ -39,18 +39,20 @@ class Identity:
     workspace: str
     batch: str
     sources: tuple[str, ...]
+    road: str = "upload-images"
 
     @property
     def id(self) -> str:
         """A short name of the checkpoint: the batch, and a digest of all the rest."""
-        text = orjson.dumps(["upload-images", self.service, self.workspace, self.batch, self.sources])
+        text = orjson.dumps([self.road, self.service, self.workspace, self.batch, self.sources])
         return f"{self.batch}-{hashlib.sha256(text).hexdigest()[:10]}"
 
     @property
     def facts(self) -> dict[str, str]:
         """What the checkpoint says of itself."""
         sources = orjson.dumps(self.sources).decode()
-        return {"service": self.service, "workspace": self.workspace, "batch": self.batch, "sources": sources}
+        whose = {"service": self.service, "workspace": self.workspace, "batch": self.batch}
+        return whose | {"sources": sources, "road": self.road}
 
 
 class Checkpoint:
@@ -308,6 +310,7 @@ def _summary(path: Path) -> dict[str, Any]:
         "workspace": facts.get("workspace", ""),
         "batch": facts.get("batch", ""),
         "sources": sources,
+        "road": facts.get("road", ""),
         "images_sent": totals.count(ARRIVED),
         "bytes_sent": totals.bytes(ARRIVED),
         "images_left": totals.count(left),

@@ -8,11 +8,14 @@ import sqlite3
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from rfbulk.core import containers
+from rfbulk.core.imagecheck import ImageCheck
 from rfbulk.core.media import IMAGES, Media
 from rfbulk.core.model import Entry, RefusalReason
 from rfbulk.core.naming import basename_name, member_name, prefixed_name
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from rfbulk.settings import Names
 
 MAX_CLASHES_SHOWN = 3
+LOOK_BYTES = 512 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,35 @@ class FileSource:
         if status.st_size > most:
             return RefusalReason.TOO_LARGE, f"it has {status.st_size} bytes now, {most} are allowed"
         return msgspec.structs.replace(entry, size=status.st_size, mtime_ns=status.st_mtime_ns, inode=status.st_ino)
+
+
+def look_into_video(source: FileSource, entry: Entry) -> tuple[RefusalReason, str] | None:
+    """Tell why a file is no video, None if it is one, or cannot be read: sending it will tell why."""
+    try:
+        with _opened(source, entry) as file:
+            head = file.read(containers.HEAD_BYTES)
+    except OSError:
+        return None
+    if containers.container_of(head) is not None:
+        return None
+    return RefusalReason.NO_VIDEO, "its first bytes are those of no video"
+
+
+def look_into_image(source: FileSource, entry: Entry) -> tuple[RefusalReason, str] | None:
+    """Tell why a file is no whole image, None if it is one, or cannot be read."""
+    check = ImageCheck(entry.size)
+    try:
+        with _opened(source, entry) as file:
+            while piece := file.read(LOOK_BYTES):
+                check.take(memoryview(piece))
+    except OSError:
+        return None
+    return (RefusalReason.DAMAGED, check.fault()) if check.fault() else None
+
+
+def _opened(source: FileSource, entry: Entry) -> BufferedReader:
+    path = os.path.join(source.roots[entry.root], entry.path)
+    return os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb")
 
 
 def open_source(

@@ -22,7 +22,7 @@ from rfbulk.edge.ways import Ways, ways_of
 from rfbulk.errors import ProtocolError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
     from pathlib import Path
 
     from multidict import CIMultiDictProxy
@@ -50,6 +50,15 @@ class TransportOptions:
     allow_http: bool = False
     max_connections: int = 160
     environment: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """A body that is made while it is sent. What `chunks` raises ends the request, and nothing was sent whole."""
+
+    content_type: str
+    length: int
+    chunks: Callable[[], AsyncIterator[bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +118,7 @@ class Transport:
         operation: str,
         subject: str,
         max_bytes: int,
-        body: bytes | None = None,
+        body: bytes | Streamed | None = None,
         answer_seconds: float | None = None,
     ) -> Exchanged:
         """Send a request to the API, once, and read the whole answer. `body` is JSON; None sends none.
@@ -126,8 +135,8 @@ class Transport:
                 self._session.request(
                     method,
                     url,
-                    data=None if body is None else io.BytesIO(body),  # sent in pieces, however long
-                    headers={"User-Agent": USER_AGENT} | ({} if body is None else _JSON),
+                    data=_data_of(body),
+                    headers={"User-Agent": USER_AGENT, **_headers_of(body)},
                     skip_auto_headers=_AUTOMATIC_HEADERS,
                     allow_redirects=False,
                     proxy=self.ways.proxies.lead_to(url),
@@ -141,6 +150,18 @@ class Transport:
                 return Exchanged(response.status, response.headers, content)
             failure = ProtocolError(operation, subject, cause=f"the answer has more than {max_bytes} bytes")
         raise failure  # outside of `except`, so that not even the context holds the foreign error with its URL
+
+
+def _data_of(body: bytes | Streamed | None) -> io.BytesIO | AsyncIterator[bytes] | None:
+    if isinstance(body, Streamed):
+        return body.chunks()
+    return None if body is None else io.BytesIO(body)  # sent in pieces, however long
+
+
+def _headers_of(body: bytes | Streamed | None) -> Mapping[str, str]:
+    if isinstance(body, Streamed):
+        return {"Content-Type": body.content_type, "Content-Length": str(body.length)}
+    return {} if body is None else _JSON
 
 
 async def read_bounded(response: aiohttp.ClientResponse, max_bytes: int) -> bytes | None:

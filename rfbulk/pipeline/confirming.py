@@ -65,6 +65,8 @@ class Confirmer:
     quiet_seconds: float
     wait_seconds: float
     compare_names: bool
+    has_rows: bool = True
+    """Whether the service lists a row for each shard."""
 
     async def confirm(self, baseline: Baseline) -> Confirmation:
         """Wait for the verdict and record it.
@@ -119,7 +121,7 @@ class Confirmer:
         failed = totals.images.get(ShardState.FAILED, 0)
         return Sent(
             images=totals.count(ARRIVED) - max(0, not_taken_in - failed),
-            shards=totals.shard_count(ARRIVED),
+            shards=totals.shard_count(ARRIVED) if self.has_rows else 0,
             baseline_images=baseline.images,
             baseline=baseline.rows,
             unfilled=totals.grants - totals.shard_count(ARRIVED),

@@ -38,6 +38,9 @@ class Service(Protocol):
     async def request_shard_grant(self, batch: BatchId, display_name: str) -> Grant:
         """Register a new shard and return the permission to send it."""
 
+    async def request_video_grant(self, batch: BatchId, name: str, display_name: str) -> Grant:
+        """Return the permission to send one video, which will have this name."""
+
     async def batch(self, batch: BatchId) -> BatchMetadata | None:
         """Describe the batch, None if there is none."""
 
@@ -74,6 +77,15 @@ class ShardSender(Load, Protocol):
 
     async def send(self, job: ShardJob, on_bytes: Callable[[int], None]) -> ShardResult:
         """Send it, telling `on_bytes` what was given to the connection. Failures are results, not exceptions."""
+
+
+class SingleSender(Load, Protocol):
+    """Makes one attempt to post one image."""
+
+    async def post(
+        self, shard: Shard, batch: BatchId, display_name: str, on_bytes: Callable[[int], None]
+    ) -> ShardResult:
+        """Send it, telling `on_bytes` what was given to the connection. Failures of it are results."""
 
 
 class Known(Protocol):
@@ -145,7 +157,7 @@ class Checkpoint(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Everything outside that an upload needs."""
+    """Everything outside that an upload needs. `singles` sends where each image has a request of its own."""
 
     service: Service
     sender: ShardSender
@@ -155,3 +167,4 @@ class Ports:
     clock: Clock
     tell: OnEvent
     reach: Callable[[Failpoint], None]
+    singles: SingleSender | None = None

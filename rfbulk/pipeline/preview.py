@@ -11,7 +11,7 @@ from rfbulk.core.model import SKIPPED, Refusal
 
 if TYPE_CHECKING:
     from rfbulk.core.model import Entry
-    from rfbulk.core.planning import Planner
+    from rfbulk.core.planning import Planner, SinglePlanner
     from rfbulk.pipeline.ports import Source
 
 MAX_SHOWN = 1000
@@ -31,7 +31,7 @@ class Preview(msgspec.Struct):
     skipped: int = 0
 
 
-def preview(source: Source, planner: Planner) -> Preview:
+def preview(source: Source, planner: Planner | SinglePlanner) -> Preview:
     """Walk the source and plan it. Blocks on the disk: call it in a thread."""
     result, refused = Preview(), Counter[str]()
     for group in source.scan():

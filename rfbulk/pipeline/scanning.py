@@ -14,7 +14,7 @@ from rfbulk.core.failpoints import Failpoint
 from rfbulk.core.model import Entry, Refusal, RefusalReason
 
 if TYPE_CHECKING:
-    from rfbulk.core.planning import Planner
+    from rfbulk.core.planning import Planner, SinglePlanner
     from rfbulk.pipeline.ports import Group, Ports
     from rfbulk.pipeline.tally import Tally
 
@@ -31,7 +31,7 @@ class ScanPlan:
     """
 
     ports: Ports
-    planner: Planner
+    planner: Planner | SinglePlanner
     tally: Tally
     rename: Callable[[Entry], Entry] | None
     on_begun: Callable[[], None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, assert_never
 
 import anyio
@@ -11,14 +12,15 @@ import anyio.to_thread
 from msgspec.structs import replace
 
 from rfbulk.core.failpoints import Failpoint
+from rfbulk.core.forms import SHARDS, Form
 from rfbulk.core.model import BatchId, Entry, Outcome, Refusal, RefusalReason, ShardJob, ShardResult
-from rfbulk.core.planning import Planner, halves
+from rfbulk.core.planning import Planner, SinglePlanner, halves
 from rfbulk.core.retry import RetryPolicy, next_delay
-from rfbulk.core.tarlayout import tar_bytes
 from rfbulk.core.transfer import MAX_CHANGES, Next, Shard, ShardState, has_expired, hash_differs, what_next
 from rfbulk.errors import TroublePassing
 from rfbulk.events import ShardRetried, ShardSent
 from rfbulk.pipeline.retrying import persist
+from rfbulk.pipeline.trouble import FLUSH_SECONDS, Look, Trouble
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,22 +30,14 @@ if TYPE_CHECKING:
     from rfbulk.pipeline.ports import Ports
     from rfbulk.pipeline.tally import Tally
 
-FLUSH_SECONDS = 5.0
-"""What a cancelled upload gets to record that an attempt cannot have arrived."""
-
-
-@dataclass(slots=True)
-class Trouble:
-    """A row of failed attempts at one shard: when it began, how many, and how many grants ended meanwhile."""
-
-    began: float = 0.0
-    failures: int = 0
-    grants_ended: int = 0
-
 
 @dataclass(slots=True)
 class Carrier:
-    """Carries shards through their lives. One for an upload; `carry` runs once for each shard in flight."""
+    """Carries shards through their lives. One for an upload; `carry` runs once for each shard in flight.
+
+    `look` tells of a file why it is not what its name says, None if it is. It blocks. Where files travel alone it is
+    asked before a grant is; else once a packer has found the first of a shard that is not.
+    """
 
     ports: Ports
     batch: BatchId
@@ -51,9 +45,11 @@ class Carrier:
     policy: RetryPolicy
     gate: Gate
     tally: Tally
-    planner: Planner
+    planner: Planner | SinglePlanner
     trailer: bytes
     on_planned: Callable[[], None]
+    form: Form = SHARDS
+    look: Look | None = None
     _changes: Counter[tuple[int, bytes]] = field(default_factory=Counter)
 
     async def carry(self, shard: Shard) -> None:
@@ -72,6 +68,10 @@ class Carrier:
         """One step of a shard's life. None if it has ended, or is left."""
         if shard.state is ShardState.GRANTED and has_expired(shard, self.ports.service.server_now()):
             return await self._expired(shard, trouble)
+        if self.look is not None and not self.form.has_tars and not shard.grants:
+            found = await anyio.to_thread.run_sync(self._look_into, shard.entries)
+            if found:
+                return await self._take_new_members(replace(shard, entries=()), found, [])
         if shard.grant is None:
             shard = await self._ask_for_grant(shard)
         limit = shard.grant.max_bytes if shard.grant else None
@@ -95,7 +95,7 @@ class Carrier:
             self._note_api_trouble(error)
 
         grant = await persist(
-            self._request_grant,
+            partial(self._request_grant, shard),
             policy=self.policy,
             clock=self.ports.clock,
             tell=self.ports.tell,
@@ -117,8 +117,10 @@ class Carrier:
         self.ports.reach(Failpoint.GRANT_RECORDED)
         return shard
 
-    async def _request_grant(self) -> Grant:
-        return await self.ports.service.request_shard_grant(self.batch, self.display_name)
+    async def _request_grant(self, shard: Shard) -> Grant:
+        if self.form.has_tars:
+            return await self.ports.service.request_shard_grant(self.batch, self.display_name)
+        return await self.ports.service.request_video_grant(self.batch, shard.entries[0].name, self.display_name)
 
     def _note_api_trouble(self, error: TroublePassing) -> None:
         self.tally.retries[f"api {error.status or 'connection'}"] += 1
@@ -284,7 +286,7 @@ class Carrier:
         self.tally.given_up += 1
 
     async def _split(self, shard: Shard) -> None:
-        parts = [(entries, tar_bytes(entries, self.trailer)) for entries in halves(shard.entries)]
+        parts = [(entries, self.form.length(entries, self.trailer)) for entries in halves(shard.entries)]
         self.planner.max_bytes = min(self.planner.max_bytes, max(size for _, size in parts))
         await self.ports.checkpoint.split(replace(shard, state=ShardState.SPLIT, grant=None), parts)
         self.ports.reach(Failpoint.SPLIT_RECORDED)
@@ -294,7 +296,7 @@ class Carrier:
 
     async def _fit(self, shard: Shard, limit: int) -> Shard | None:
         """Nothing was sent yet: what fits stays under the grant, the rest is planned anew."""
-        planner = Planner(max_images=self.planner.max_images, max_bytes=limit, trailer=self.trailer)
+        planner = self.form.planner(max_images=self.planner.max_images, max_bytes=limit, trailer=self.trailer)
         parts = planner.add(shard.entries) + planner.rest()
         fitting = [part for part in parts if part[1] <= limit]
         alone = [entries[0] for entries, size in parts if size > limit]
@@ -315,13 +317,22 @@ class Carrier:
                 failures.append((entry, *now))
         self.tally.retries["source changed"] += 1
         entries = tuple(kept)
-        shard = replace(shard, entries=entries, tar_bytes=tar_bytes(entries, self.trailer))
+        shard = replace(shard, entries=entries, tar_bytes=self.form.length(entries, self.trailer))
         return await self._take_new_members(shard, failures, [])
 
     def _look_again(
         self, entries: tuple[Entry, ...], changed: dict[int, RefusalReason]
     ) -> list[Entry | tuple[RefusalReason, str]]:
-        return [self._look_at(entry, changed.get(place)) for place, entry in enumerate(entries)]
+        faults = (
+            {entry: (why, told) for entry, why, told in self._look_into(entries)}
+            if RefusalReason.DAMAGED in changed.values()
+            else {}
+        )
+        return [faults.get(entry) or self._look_at(entry, changed.get(place)) for place, entry in enumerate(entries)]
+
+    def _look_into(self, entries: tuple[Entry, ...]) -> list[tuple[Entry, RefusalReason, str]]:
+        found = ((entry, self.look(entry) if self.look else None) for entry in entries)
+        return [(entry, *fault) for entry, fault in found if fault is not None]
 
     def _look_at(self, entry: Entry, why: RefusalReason | None) -> Entry | tuple[RefusalReason, str]:
         now = self.ports.source.refresh(entry)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from rfbulk.core.tarlayout import tar_bytes
 from rfbulk.core.transfer import Shard, ShardState
 
 if TYPE_CHECKING:
+    from rfbulk.core.forms import Form
     from rfbulk.pipeline.confirming import Baseline, Confirmer
     from rfbulk.pipeline.ports import Ports
     from rfbulk.pipeline.tally import Tally
@@ -25,6 +25,7 @@ class UnsureShards:
     confirmer: Confirmer
     tally: Tally
     choice: OnUnsure
+    form: Form
     trailer: bytes
 
     async def decide(self, baseline: Baseline) -> bool:
@@ -60,8 +61,9 @@ class UnsureShards:
             again = replace(shard, state=ShardState.PLANNED, attempts=0, in_doubt=False, object_path="")
             await self.ports.checkpoint.update(again)
         else:
-            state = replace(shard, state=ShardState.SENT, entries=listed, tar_bytes=tar_bytes(listed, self.trailer))
-            await self.ports.checkpoint.repack(state, [], [(missing, tar_bytes(missing, self.trailer))])
+            sizes = [self.form.length(entries, self.trailer) for entries in (listed, missing)]
+            state = replace(shard, state=ShardState.SENT, entries=listed, tar_bytes=sizes[0])
+            await self.ports.checkpoint.repack(state, [], [(missing, sizes[1])])
             self.tally.shards_planned += 1
         if listed:
             self.tally.images_sent += len(listed)

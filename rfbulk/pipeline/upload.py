@@ -10,8 +10,9 @@ import anyio.abc
 import anyio.from_thread
 
 from rfbulk.core.failpoints import Failpoint
+from rfbulk.core.forms import SHARDS, Form
+from rfbulk.core.limits import ACCEPTED_IMAGES, ACCEPTED_VIDEOS
 from rfbulk.core.pacing import Pace, PaceLimits
-from rfbulk.core.planning import Planner
 from rfbulk.core.transfer import ARRIVED, PENDING, Shard, ShardState
 from rfbulk.errors import RfbulkError, TransferFailed, UsageError
 from rfbulk.events import Phase, PhaseChanged, Warned
@@ -22,7 +23,9 @@ from rfbulk.pipeline.gate import Gate
 from rfbulk.pipeline.listing import Listings
 from rfbulk.pipeline.scanning import ScanPlan, scan_and_plan
 from rfbulk.pipeline.sending import Carrier
+from rfbulk.pipeline.singles import SingleCarrier
 from rfbulk.pipeline.tally import Tally
+from rfbulk.pipeline.trouble import Look
 from rfbulk.pipeline.unsure import UnsureShards
 
 if TYPE_CHECKING:
@@ -37,8 +40,6 @@ if TYPE_CHECKING:
 TICK_SECONDS = 0.5
 TICKS_PER_WINDOW = 2
 READ_AHEAD_SHARDS = 8
-MAX_ROUNDS = 3
-"""Rounds of sending what was unsure and turned out absent. A service that loses it every time is named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,8 @@ class UploadRequest:
     trailer: bytes
     rename: Callable[[Entry], Entry] | None
     stop: anyio.Event = field(default_factory=anyio.Event)
+    form: Form = SHARDS
+    look: Look | None = None
     most_at_once: int | None = None
 
 
@@ -80,13 +83,22 @@ class _Upload:
         fixed = options.concurrency is not None
         limits = PaceLimits(first if fixed else 1, first, first if fixed else most)
         self._gate = Gate(Pace(limits), ports.clock, ports.sender)
-        self._planner = Planner(max_images=options.shard_images, max_bytes=options.shard_bytes, trailer=request.trailer)
+        self._planner = request.form.planner(
+            max_images=options.shard_images, max_bytes=options.shard_bytes, trailer=request.trailer
+        )
         self._wake = anyio.Event()
         self._scan_begun = anyio.Event()
         self._scan_ended = False
+        self._has_hinted = False
         self._listings = Listings(ports, request.batch, request.policy)
         self._confirmer = Confirmer(
-            ports, self._listings, self._tally, options.quiet_seconds, options.wait_seconds, options.verify == "names"
+            ports,
+            self._listings,
+            self._tally,
+            options.quiet_seconds,
+            options.wait_seconds,
+            options.verify == "names",
+            request.form.has_tars,
         )
         self._confirmation: Confirmation | None = None
 
@@ -150,27 +162,24 @@ class _Upload:
                     advice="--restart sends everything again",
                 )
             return
-        if batch.batch_type == "simple-batch":
-            raise UsageError(
-                "upload into",
-                f"batch {name}",
-                cause="it was filled by single uploads, which the service does not mix with shards",
-                advice="choose another --batch-id",
-            )
+        if unfit := self._request.form.unfit(batch):
+            raise UsageError("upload into", f"batch {name}", cause=unfit, advice="choose another --batch-id")
         if not has_sent:
-            text = f"batch {name} exists already: images of the same name in it cannot be told from these"
+            media = self._request.form.media
+            text = f"batch {name} exists already: {media} of the same name in it cannot be told from these"
             self._ports.tell(Warned(text))
 
     # sending
 
     async def _send_rounds(self, baseline: Baseline) -> None:
         options = self._request.options
-        unsure = UnsureShards(self._ports, self._confirmer, self._tally, options.on_unsure, self._request.trailer)
+        form, trailer = self._request.form, self._request.trailer
+        unsure = UnsureShards(self._ports, self._confirmer, self._tally, options.on_unsure, form, trailer)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._scan)
             await self._scan_begun.wait()
             await self._send_pending()
-        for _ in range(MAX_ROUNDS):
+        for _ in range(form.rounds):  # a service that loses it every time is named
             if self._request.stop.is_set() or not await self._ports.checkpoint.in_state(ShardState.UNSURE, limit=1):
                 return
             self._phase("deciding-unsure")
@@ -188,7 +197,7 @@ class _Upload:
             anyio.from_thread.run_sync(self._scan_begun.set)
 
         def on_planned() -> None:
-            anyio.from_thread.run_sync(self._wake_up)
+            anyio.from_thread.run_sync(self._take_planned)
 
         plan = ScanPlan(self._ports, self._planner, self._tally, rename, on_begun, on_planned, on_refusals)
         async with anyio.create_task_group() as tasks:
@@ -203,24 +212,41 @@ class _Upload:
         self._wake_up()
 
     async def _send_pending(self) -> None:
-        carrier = Carrier(
-            ports=self._ports,
-            batch=self._request.batch,
-            display_name=self._request.options.batch_name or self._request.batch,
-            policy=self._request.policy,
-            gate=self._gate,
-            tally=self._tally,
-            planner=self._planner,
-            trailer=self._request.trailer,
-            on_planned=self._wake_up,
-        )
+        carrier = self._carrier()
         async with anyio.create_task_group() as tasks:
             watch = anyio.CancelScope()
             tasks.start_soon(self._limit_grace, tasks.cancel_scope, watch)
             await self._dispatch(tasks, carrier)
             watch.cancel()
 
-    async def _dispatch(self, tasks: anyio.abc.TaskGroup, carrier: Carrier) -> None:
+    def _carrier(self) -> Carrier | SingleCarrier:
+        request = self._request
+        display_name = request.options.batch_name or request.batch
+        if self._ports.singles is not None:
+            return SingleCarrier(
+                ports=self._ports,
+                sender=self._ports.singles,
+                batch=request.batch,
+                display_name=display_name,
+                policy=request.policy,
+                gate=self._gate,
+                tally=self._tally,
+            )
+        return Carrier(
+            ports=self._ports,
+            batch=request.batch,
+            display_name=display_name,
+            policy=request.policy,
+            gate=self._gate,
+            tally=self._tally,
+            planner=self._planner,
+            trailer=request.trailer,
+            on_planned=self._wake_up,
+            form=request.form,
+            look=request.look,
+        )
+
+    async def _dispatch(self, tasks: anyio.abc.TaskGroup, carrier: Carrier | SingleCarrier) -> None:
         last = 0
         while not self._request.stop.is_set():
             self._wake = anyio.Event()
@@ -242,7 +268,7 @@ class _Upload:
             self._wake = anyio.Event()
             await self._wake.wait()
 
-    async def _carry(self, carrier: Carrier, shard: Shard) -> None:
+    async def _carry(self, carrier: Carrier | SingleCarrier, shard: Shard) -> None:
         if not self._tally.shards_in_flight:
             self._phase("sending")
         self._tally.shards_in_flight += 1
@@ -264,6 +290,15 @@ class _Upload:
 
     def _wake_up(self) -> None:
         self._wake.set()
+
+    def _take_planned(self) -> None:
+        self._wake_up()
+        most = self._request.form.suggested
+        if most is not None and self._tally.images_planned > most and not self._has_hinted:
+            self._has_hinted = True
+            media = self._request.form.media
+            road = "; without --one-by-one they go in shards" if not self._request.form.has_grants else ""
+            self._ports.tell(Warned(f"the service recommends at most {most:,} {media} of this road in a batch{road}"))
 
     def _take_refusals(self, refusals: list[Refusal]) -> None:
         for refusal in refusals:
@@ -310,14 +345,16 @@ class _Upload:
 
     def _nothing_to_send(self) -> UsageError:
         tally = self._tally
-        found = f"{tally.refused} images that cannot be sent and {tally.skipped} other files"
+        media = self._request.form.media
+        found = f"{tally.refused} {media} that cannot be sent and {tally.skipped} other files"
+        accepted = sorted(ACCEPTED_IMAGES if media == "images" else ACCEPTED_VIDEOS)
         return UsageError(
             "upload",
             ", ".join(tally.shown_path(number, b"") for number in range(len(tally.roots))),
-            cause=f"no image to send was found, only {found}"
+            cause=f"no {media[:-1]} to send was found, only {found}"
             if tally.refused or tally.skipped
-            else "it holds no image",
-            advice="accepted are bmp dib jpeg jpg jpe jp2 png webp; look at --include and --exclude",
+            else f"it holds no {media[:-1]}",
+            advice=f"accepted are {' '.join(accepted)}; look at --include and --exclude",
         )
 
     async def _report_if_possible(self) -> UploadReport | None:
@@ -329,4 +366,7 @@ class _Upload:
 
     async def _report(self) -> UploadReport:
         self._tell_progress()
-        return await build_report(self._ports, self._tally, self._confirmation, self._request.batch)
+        report = await build_report(self._ports, self._tally, self._confirmation, self._request.batch)
+        form = self._request.form
+        report.content, report.is_one_by_one = form.media, not form.has_grants
+        return report

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, Self, TypeAlias
 
 from rfbulk.core.answers import judge_answer
+from rfbulk.core.imagecheck import ImageCheck
 from rfbulk.core.model import Outcome, ShardJob, ShardResult
 from rfbulk.edge.answers import PutAnswer, PutBroken
 from rfbulk.edge.buckets import BucketTrouble
@@ -34,6 +35,11 @@ class Packer(Protocol):
 def pack_files(job: ShardJob, buffer: bytearray, _call: Call) -> Packer:
     """Pack a shard whose images are files of this machine."""
     return ShardPacker(job.roots, job.entries, job.trailer, buffer=buffer)
+
+
+def pack_checked(job: ShardJob, buffer: bytearray, _call: Call) -> Packer:
+    """The same, of whole images alone."""
+    return ShardPacker(job.roots, job.entries, job.trailer, buffer=buffer, check=ImageCheck)
 
 
 class Attempts:

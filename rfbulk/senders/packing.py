@@ -23,18 +23,20 @@ from rfbulk.core.tarlayout import BLOCK, END, TRAILER_NAME, member_head, padding
 from rfbulk.errors import SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-_OPEN: Final = (
+    from rfbulk.core.imagecheck import ImageCheck
+
+OPEN_FILE: Final = (
     os.O_RDONLY
     | getattr(os, "O_CLOEXEC", 0)
     | getattr(os, "O_NOCTTY", 0)  # a terminal in the place of a file must not become ours
     | getattr(os, "O_NONBLOCK", 0)  # a FIFO in the place of a file must not hang us
 )
-_OPEN_FOLDER: Final = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_DIRECTORY", 0)
+OPEN_FOLDER: Final = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_DIRECTORY", 0)
 _KIND: Final = 0o170000
 _NANOSECONDS: Final = 1_000_000_000
-_REASONS: Final = {
+REASONS: Final = {
     errno.ENOENT: RefusalReason.VANISHED,
     errno.ENOTDIR: RefusalReason.VANISHED,
     errno.EISDIR: RefusalReason.CHANGED,  # a folder, a socket or a FIFO stands where the file was
@@ -62,11 +64,17 @@ class ShardPacker:
 
     Every call may come from another thread, but one at a time. A chunk holds until the next one is asked for; asking
     behind the last one changes nothing. It fills at least half of the buffer, but for the last. `crc32c` and
-    `bytes_out` cover what was handed out.
+    `bytes_out` cover what was handed out. `check` makes what looks at each file's content before its end is handed out.
     """
 
     def __init__(
-        self, roots: Sequence[bytes], entries: Sequence[Entry], trailer: bytes = b"", *, buffer: bytearray
+        self,
+        roots: Sequence[bytes],
+        entries: Sequence[Entry],
+        trailer: bytes = b"",
+        *,
+        buffer: bytearray,
+        check: Callable[[int], ImageCheck] | None = None,
     ) -> None:
         self.crc32c = 0
         self.bytes_out = 0
@@ -80,6 +88,8 @@ class ShardPacker:
         self._file = -1  # a file that is read in pieces,
         self._left = 0  # and what is left of it
         self._pending = b""  # what comes before anything else
+        self._new_check = check
+        self._check: ImageCheck | None = None  # of the file that is read in pieces
         self._is_over = False
 
     def __enter__(self) -> Self:
@@ -128,7 +138,10 @@ class ShardPacker:
             elif self._file >= 0:
                 used += self._read_piece(used)
             elif self._position < len(self._entries):
+                first = self._position
                 packed = self._read_whole_files(used)
+                if self._new_check is not None:
+                    self._check_whole_files(first, used, packed)
                 if packed == used and used > capacity // 2:
                     return used  # the next file is for the next chunk
                 if packed == used:
@@ -157,13 +170,13 @@ class ShardPacker:
             filled = end + (-size) % BLOCK
             if filled > capacity or entry.root != root:
                 return used
-            file = os.open(entry.path, _OPEN, dir_fd=folder)
+            file = os.open(entry.path, OPEN_FILE, dir_fd=folder)
             try:
-                is_whole = _read_into(file, view[start:end]) == size
+                is_whole = read_into(file, view[start:end]) == size
                 status = os.fstat(file)
             finally:
                 os.close(file)
-            if (  # `_is_as_planned`, without its call and its tuples
+            if (  # `is_as_planned`, without its call and its tuples
                 status.st_size != size
                 or status.st_mtime_ns != mtime_ns
                 or status.st_ino != entry.inode
@@ -177,11 +190,28 @@ class ShardPacker:
         self._position = len(entries)
         return used
 
+    def _check_whole_files(self, first: int, start: int, end: int) -> None:
+        """Look at the files that were packed from `start` to `end`, the first of them at position `first`."""
+        for position, entry in enumerate(self._entries[first:], first):
+            if start >= end:
+                return
+            start += len(member_head(entry.name, entry.size, entry.mtime_ns // _NANOSECONDS))
+            self._position_checked(position, self._view[start : start + entry.size])
+            start += entry.size + (-entry.size) % BLOCK
+
+    def _position_checked(self, position: int, content: memoryview) -> None:
+        if self._new_check is not None:
+            check = self._new_check(len(content))
+            check.take(content)
+            if fault := check.fault():
+                raise EntryChanged(position, RefusalReason.DAMAGED, fault)
+
     def _begin_file(self) -> None:
         """Open a file that does not fit: it is read in pieces."""
         entry = self._entries[self._position]
-        self._file = os.open(entry.path, _OPEN, dir_fd=self._folder)
+        self._file = os.open(entry.path, OPEN_FILE, dir_fd=self._folder)
         self._left = entry.size
+        self._check = self._new_check(entry.size) if self._new_check else None
         self._pending = member_head(entry.name, entry.size, entry.mtime_ns // _NANOSECONDS)
 
     def _put_pending(self, used: int) -> int:
@@ -193,14 +223,18 @@ class ShardPacker:
     def _read_piece(self, used: int) -> int:
         """Pack the next piece of the open file. Return its length."""
         size = min(self._left, len(self._view) - used)
-        count = _read_into(self._file, self._view[used : used + size])
+        count = read_into(self._file, self._view[used : used + size])
         self._left -= count
+        if self._check is not None:
+            self._check.take(self._view[used : used + count])
         if self._left == 0 or count < size:
             status = os.fstat(self._file)
             self._close_file()
             entry = self._entries[self._position]
-            if self._left or not _is_as_planned(status, entry):
+            if self._left or not is_as_planned(status, entry):
                 raise self._changed(status)
+            if self._check is not None and (fault := self._check.fault()):
+                raise EntryChanged(self._position, RefusalReason.DAMAGED, fault)
             self._pending = padding(entry.size)
             self._position += 1
         return count
@@ -209,7 +243,7 @@ class ShardPacker:
         if self._folder >= 0:
             os.close(self._folder)
             self._folder = -1
-        self._folder = os.open(self._roots[root], _OPEN_FOLDER)
+        self._folder = os.open(self._roots[root], OPEN_FOLDER)
         self._root = root
 
     def _close_file(self) -> None:
@@ -218,16 +252,7 @@ class ShardPacker:
             self._file = -1
 
     def _changed(self, status: os.stat_result) -> EntryChanged:
-        entry = self._entries[self._position]
-        if not stat.S_ISREG(status.st_mode):
-            detail = "it is no regular file any more"
-        elif status.st_ino != entry.inode:
-            detail = "another file took its place"
-        elif status.st_size != entry.size:
-            detail = f"it had {entry.size} bytes and has {status.st_size}"
-        else:
-            detail = "it was written to"
-        return EntryChanged(self._position, RefusalReason.CHANGED, detail)
+        return EntryChanged(self._position, RefusalReason.CHANGED, what_changed(status, self._entries[self._position]))
 
     def _translated(self, error: OSError) -> Exception:
         text = error.strerror or str(error)
@@ -236,10 +261,22 @@ class ShardPacker:
         if self._folder < 0:
             root = repr(os.fsdecode(self._roots[self._entries[self._position].root]))
             return SourceError("read source", root, cause=text, advice="check that its disk is there")
-        return EntryChanged(self._position, _REASONS.get(error.errno or 0, RefusalReason.UNREADABLE), text)
+        return EntryChanged(self._position, REASONS.get(error.errno or 0, RefusalReason.UNREADABLE), text)
 
 
-def _is_as_planned(status: os.stat_result, entry: Entry) -> bool:
+def what_changed(status: os.stat_result, entry: Entry) -> str:
+    """Tell in words what is other than it was planned."""
+    if not stat.S_ISREG(status.st_mode):
+        return "it is no regular file any more"
+    if status.st_ino != entry.inode:
+        return "another file took its place"
+    if status.st_size != entry.size:
+        return f"it had {entry.size} bytes and has {status.st_size}"
+    return "it was written to"
+
+
+def is_as_planned(status: os.stat_result, entry: Entry) -> bool:
+    """Tell whether an open file still is what the scan saw."""
     found = status.st_size, status.st_mtime_ns, status.st_ino
     return found == (entry.size, entry.mtime_ns, entry.inode) and stat.S_ISREG(status.st_mode)
 
@@ -251,7 +288,7 @@ def ending_of(trailer: bytes) -> bytes:
     return b"".join((member_head(TRAILER_NAME, len(trailer), 0), trailer, padding(len(trailer)), END))
 
 
-def _read_into(file: int, view: memoryview) -> int:
+def read_into(file: int, view: memoryview) -> int:
     """Fill `view` from a file and return how much of it: some file systems give less than was asked for."""
     count = _read_some(file, view) if view else 0
     while 0 < count < len(view) and (more := _read_some(file, view[count:])):

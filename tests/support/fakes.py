@@ -148,6 +148,9 @@ class FakeService:
     def server_now(self) -> float:
         return EPOCH + self.clock.monotonic()
 
+    async def request_video_grant(self, batch: BatchId, name: str, display_name: str) -> Grant:  # noqa: ARG002 - each video gets the same
+        return await self.request_shard_grant(batch, display_name)
+
     async def request_shard_grant(self, batch: BatchId, display_name: str) -> Grant:  # noqa: ARG002 - the port's shape
         await self._meet_trouble("grant")
         self.exists = True

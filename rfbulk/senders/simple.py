@@ -1,0 +1,167 @@
+"""Posts images one by one through the API itself, from the event loop. One attempt a call; whoever calls decides."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
+from http import HTTPStatus
+from secrets import token_hex
+from typing import TYPE_CHECKING, Final
+
+import anyio
+import anyio.to_thread
+
+from rfbulk.core.model import BatchId, Outcome, ShardResult
+from rfbulk.core.multipart import content_type, form_around
+from rfbulk.edge.transport import Streamed
+from rfbulk.errors import ProtocolError, ServiceRefused, TroublePassing
+from rfbulk.senders.bare import BarePacker
+from rfbulk.senders.packing import EntryChanged, OutOfDescriptors
+
+if TYPE_CHECKING:
+    from rfbulk.core.imagecheck import ImageCheck
+    from rfbulk.core.transfer import Shard
+    from rfbulk.edge.api import ServiceApi
+    from rfbulk.edge.threads import Rate
+
+ANSWER_SECONDS: Final = 60.0
+SLOWEST_BYTES_PER_SECOND: Final = 16 << 10
+"""How slow a line may be that an image goes over."""
+
+LIMITED_SECONDS: Final = 3600.0
+"""What a request gets besides where a rate is kept: it waits for the others."""
+
+_NOT_TAKEN_IN: Final = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
+"""Answers of those that had no time for a request. After others of their kind something may have been stored."""
+
+
+class SimpleSender:
+    """Posts images. Memory: `chunk_bytes` twice for each in flight, whatever their size."""
+
+    interpreters = 1
+
+    def __init__(
+        self,
+        api: ServiceApi,
+        roots: Sequence[bytes],
+        *,
+        chunk_bytes: int,
+        rate: Rate | None,
+        most_at_once: int,
+        check: Callable[[int], ImageCheck] | None = None,
+    ) -> None:
+        self._check = check
+        self._api = api
+        self._roots = roots
+        self._chunk_bytes = chunk_bytes
+        self._rate = rate
+        self._threads = anyio.CapacityLimiter(most_at_once)
+
+    def cpu_seconds(self) -> float:
+        """Return the processor time of all that sends: this process."""
+        return time.process_time()
+
+    async def post(
+        self, shard: Shard, batch: BatchId, display_name: str, on_bytes: Callable[[int], None]
+    ) -> ShardResult:
+        """Read and post the one image of a shard, once. Whatever goes wrong with it is told in the result.
+
+        Raises:
+            SourceError: its root's folder cannot be opened.
+            NotAuthorised: the key is not taken.
+        """
+        return await _Post(self, shard, on_bytes).run(batch, display_name)
+
+    async def chunks(self, packer: BarePacker) -> AsyncIterator[bytes]:
+        """Read a file, a chunk at a time, at the rate that is allowed."""
+        while chunk := bytes(await anyio.to_thread.run_sync(packer.next_chunk, limiter=self._threads)):
+            if self._rate is not None and (seconds := self._rate.due(len(chunk))):
+                await anyio.sleep(seconds)
+            yield chunk
+
+    def packer(self, shard: Shard) -> BarePacker:
+        """Return what reads the image of a shard."""
+        (entry,) = shard.entries
+        buffer = bytearray(min(entry.size, self._chunk_bytes))
+        return BarePacker(self._roots[entry.root], entry, buffer=buffer, check=self._check)
+
+    def answer_seconds(self, length: int) -> float:
+        """Return what a request of so many bytes gets."""
+        return ANSWER_SECONDS + length / SLOWEST_BYTES_PER_SECOND + (LIMITED_SECONDS if self._rate else 0.0)
+
+    async def send(self, batch: BatchId, name: str, display_name: str, body: Streamed) -> None:
+        """Make the request."""
+        await self._api.post_image(batch, name, display_name, body, self.answer_seconds(body.length))
+
+
+class _Post:
+    """One request under way."""
+
+    def __init__(self, sender: SimpleSender, shard: Shard, on_bytes: Callable[[int], None]) -> None:
+        self._sender = sender
+        self._shard = shard
+        self._on_bytes = on_bytes
+        self._sent = 0
+        self._is_whole = False
+        self._failure: Exception | None = None
+
+    async def run(self, batch: BatchId, display_name: str) -> ShardResult:
+        (entry,) = self._shard.entries
+        boundary = f"rfbulk-{token_hex(16)}"
+        around = form_around(entry.name, boundary)
+        with self._sender.packer(self._shard) as packer:
+            chunks = partial(self._chunks, packer, around)
+            body = Streamed(content_type(boundary), entry.size + sum(map(len, around)), chunks)
+            try:
+                await self._sender.send(batch, entry.name, display_name, body)
+            except TroublePassing as trouble:
+                return self._of_source() or self._of_trouble(trouble)
+            except ServiceRefused as refusal:
+                return self._of_source() or _of_refusal(refusal)
+            except ProtocolError as fault:
+                return self._of_source() or ShardResult(Outcome.BROKEN, may_have_arrived=True, detail=str(fault))
+        return ShardResult(Outcome.STORED, self._sent)
+
+    async def _chunks(self, packer: BarePacker, around: tuple[bytes, bytes]) -> AsyncIterator[bytes]:
+        """What fails in here reaches the caller as a broken connection, so it is kept."""
+        try:
+            yield around[0]
+            async for chunk in self._sender.chunks(packer):
+                self._sent += len(chunk)
+                yield chunk
+                self._on_bytes(len(chunk))
+            self._is_whole = True
+            yield around[1]
+        except Exception as error:
+            self._failure = error
+            raise
+
+    def _of_source(self) -> ShardResult | None:
+        match self._failure:
+            case None:
+                return None
+            case EntryChanged() as change:
+                return ShardResult(Outcome.CHANGED, changed={0: change.reason}, detail=change.detail)
+            case OutOfDescriptors() as error:
+                return ShardResult(Outcome.BROKEN, detail=f"no further file can be opened: {error.strerror}")
+            case failure:
+                raise failure
+
+    def _of_trouble(self, trouble: TroublePassing) -> ShardResult:
+        was_refused = trouble.status in _NOT_TAKEN_IN
+        return ShardResult(
+            Outcome.BUSY if trouble.status else Outcome.BROKEN,
+            self._sent,
+            status=trouble.status,
+            retry_after=trouble.retry_after,
+            may_have_arrived=self._is_whole and not was_refused,
+            detail=trouble.cause,
+        )
+
+
+def _of_refusal(refusal: ServiceRefused) -> ShardResult:
+    """A conflict may be with what an earlier attempt has stored."""
+    is_conflict = refusal.status == HTTPStatus.CONFLICT
+    outcome = Outcome.TOO_LARGE if refusal.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else Outcome.REFUSED
+    return ShardResult(outcome, status=refusal.status, may_have_arrived=is_conflict, detail=refusal.cause)
