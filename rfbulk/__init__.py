@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rfbulk import errors, events
     from rfbulk.client import Client
     from rfbulk.client.running import RunOptions
+    from rfbulk.client.sources import PathList
     from rfbulk.core.export_report import ExportFailure, ExportReport
     from rfbulk.core.ingest_report import IngestReport
     from rfbulk.core.jobs import CompilationJob, Overrides, WorkflowJob
@@ -33,6 +34,7 @@ __all__ = [
     "IngestReport",
     "ObjectOptions",
     "Overrides",
+    "PathList",
     "RetryPolicy",
     "RfbulkError",
     "RunOptions",
@@ -57,6 +59,7 @@ _HOMES = {
     "IngestReport": "rfbulk.core.ingest_report",
     "ObjectOptions": "rfbulk.settings",
     "Overrides": "rfbulk.core.jobs",
+    "PathList": "rfbulk.client.sources",
     "RetryPolicy": "rfbulk.core.retry",
     "RfbulkError": "rfbulk.errors",
     "RunOptions": "rfbulk.client.running",

@@ -53,6 +53,8 @@ class UploadProgress:
     failures: int
     skipped: int
     retries: dict[str, int] = field(default_factory=dict)
+    content: str = "images"
+    """What "images" are here: images or videos."""
 
 
 @dataclass(frozen=True, slots=True)

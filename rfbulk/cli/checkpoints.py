@@ -14,6 +14,7 @@ from rfbulk.cli.options import CONTEXT, ExitCode, Globals, global_options, globa
 from rfbulk.cli.printing import number, plain, print_json, print_table, size
 from rfbulk.cli.running import exit_code_of, settings_of
 from rfbulk.client.context import exports_dir, ingests_dir, uploads_dir
+from rfbulk.core.forms import VIDEOS
 from rfbulk.edge.checkpoint import summaries
 from rfbulk.edge.checkpoint_file import remove_files
 from rfbulk.edge.export_checkpoint import export_summaries, staging_of
@@ -72,12 +73,13 @@ def show(context: click.Context, checkpoint_id: str) -> int:
 
 
 def _upload_lines(summary: dict[str, Any]) -> list[str]:
+    what = "video" if summary["road"] == VIDEOS.road else "image"
     return [
         f"source   {_where(summary)}",
         f"state    {_state(summary)}",
-        f"sent     {number(summary['images_sent'], 'image')}, {size(summary['bytes_sent'])}",
-        f"left     {number(summary['images_left'], 'image')} in {number(summary['shards_left'], 'shard')}",
-        f"failed   {number(summary['failures'], 'image')}",
+        f"sent     {number(summary['images_sent'], what)}, {size(summary['bytes_sent'])}",
+        f"left     {number(summary['images_left'], what)} in {number(summary['shards_left'], 'shard')}",
+        f"failed   {number(summary['failures'], what)}",
     ]
 
 

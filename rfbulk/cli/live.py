@@ -73,7 +73,7 @@ def drawing(state: State, width: int) -> Group:
         (PHASES[state.phase], "bold"), f"  {share}", f"  {duration(left)} left" if left is not None else ""
     )
     rows = [
-        ("images", f"{progress.images_sent:,} of {progress.images_planned:,}{more}"),
+        (progress.content, f"{progress.images_sent:,} of {progress.images_planned:,}{more}"),
         ("bytes", f"{size(done)} of {size(progress.bytes_planned)}{more}"),
         (
             "shards",
@@ -82,7 +82,7 @@ def drawing(state: State, width: int) -> Group:
         ("rate", f"{size(state.rate)}/s, on average {size(_average(state))}/s"),
     ]
     if progress.images_before:
-        rows.append(("earlier", f"{progress.images_before:,} images sent by earlier runs"))
+        rows.append(("earlier", f"{progress.images_before:,} {progress.content} sent by earlier runs"))
     if progress.retries:
         causes = ", ".join(f"{cause} ×{count}" for cause, count in sorted(progress.retries.items()))
         rows.append(("retries", causes))

@@ -114,7 +114,7 @@ def print_failures(failures: Sequence[Failure], total: int) -> None:
 def print_preview(preview: Preview) -> None:
     """Print a plan."""
     click.echo(
-        f"would send {number(preview.images, 'image')}, {size(preview.bytes)},"
+        f"would send {number(preview.images, preview.content[:-1])}, {size(preview.bytes)},"
         f" in {number(preview.shards, 'shard')} of {size(preview.tar_bytes)} together"
     )
     if preview.renamed:
@@ -122,7 +122,7 @@ def print_preview(preview: Preview) -> None:
         for path, name in preview.renamed_examples[:5]:
             click.echo(f"    {plain(path)} → {plain(name)}")
     if preview.skipped:
-        click.echo(f"  {number(preview.skipped, 'file')} skipped, no images by their names")
+        click.echo(f"  {number(preview.skipped, 'file')} skipped, no {preview.content} by their names")
     for reason, count in sorted(preview.refused.items()):
         click.echo(f"  {number(count, 'file')} refused: {reason}")
     for path, reason, detail in preview.refused_examples[:MAX_NAMED_ON_SCREEN]:

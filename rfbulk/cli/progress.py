@@ -166,7 +166,7 @@ def line_of(state: State) -> str:
         return PHASES[state.phase]
     more = "" if progress.scan_finished else "+"
     pieces = [
-        f"{progress.images_sent:,} of {progress.images_planned:,}{more} images",
+        f"{progress.images_sent:,} of {progress.images_planned:,}{more} {progress.content}",
         f"{size(state.bytes_done)} of {size(progress.bytes_planned)}{more}",
         f"{progress.shards_sent:,} of {progress.shards_planned:,}{more} shards",
         f"{size(state.rate)}/s",

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from rfbulk.pipeline.trouble import Look
     from rfbulk.settings import Names, Settings, UploadOptions
 
+__all__ = ["Opened", "PathList", "Source", "StrPath", "each_of", "open_sources", "patience_of"]
+
 StrPath: TypeAlias = str | os.PathLike[str]
 Source: TypeAlias = StrPath | PathList
 """A folder, a file, the address of a bucket, or a list of paths."""

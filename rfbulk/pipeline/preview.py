@@ -18,8 +18,12 @@ MAX_SHOWN = 1000
 
 
 class Preview(msgspec.Struct):
-    """The plan in numbers, and the first thousand names that had to change and files that would not be sent."""
+    """The plan in numbers, and the first thousand names that had to change and files that would not be sent.
 
+    `content` says what "images" are here: images or videos.
+    """
+
+    content: str = "images"
     images: int = 0
     bytes: int = 0
     shards: int = 0

@@ -24,6 +24,7 @@ class Tally:
     tell: OnEvent
     started: float
     roots: tuple[bytes, ...]
+    content: str = "images"
     images_seen: int = 0
     images_before: int = 0
     bytes_before: int = 0
@@ -109,4 +110,5 @@ class Tally:
             failures=self.failed + self.refused + self.changed,
             skipped=self.skipped,
             retries=dict(self.retries),
+            content=self.content,
         )

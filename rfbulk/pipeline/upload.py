@@ -77,7 +77,7 @@ class _Upload:
         options = request.options
         self._ports = ports
         self._request = request
-        self._tally = Tally(ports.tell, ports.clock.monotonic(), ports.source.roots)
+        self._tally = Tally(ports.tell, ports.clock.monotonic(), ports.source.roots, request.form.media)
         most = request.most_at_once or options.most_shards_at_once
         first = min(options.concurrency or PaceLimits().first, most)
         fixed = options.concurrency is not None

@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
-from rfbulk import Client, UploadOptions
+from rfbulk import Client, RetryPolicy, Settings, UploadOptions
 from rfbulk.core.model import RefusalReason
 from rfbulk.emulator import Emulator
 from rfbulk.errors import RfbulkError, TroublePassing, UsageError
@@ -92,13 +92,16 @@ async def test_a_wrong_key_ends_it_and_nothing_is_doubled(client: Client, emulat
 
 
 async def test_a_service_that_is_down_is_told_once_and_resumed(
-    client: Client, emulator: Emulator, images: Path
+    emulator: Emulator, images: Path, tmp_path: Path
 ) -> None:
     emulator.faults.add("image:status=503,times=forever")
-    with pytest.raises(TroublePassing):
-        await client.upload_images(images, "small", options=options(concurrency=2))
-    emulator.faults.clear()
-    report = await client.upload_images(images, "small", options=options())
+    policy = RetryPolicy(first_seconds=0.01, cap_seconds=0.05, budget_seconds=0.5)
+    settings = Settings(api_url=emulator.url, state_dir=tmp_path / "state", retry=policy)
+    async with Client(emulator.api_key, settings=settings) as client:
+        with pytest.raises(TroublePassing):
+            await client.upload_images(images, "small", options=options(concurrency=2))
+        emulator.faults.clear()
+        report = await client.upload_images(images, "small", options=options())
     assert (report.sent, report.is_confirmed) == (IMAGES, True)
     assert emulator.ledger("small").hashes == hashes_of(images)
 

@@ -88,7 +88,7 @@ async def test_what_is_no_video_is_named_and_asks_for_no_grant(client: Client, e
 async def test_a_video_that_changes_while_it_is_sent_is_not_finished(
     client: Client, emulator: Emulator, tmp_path: Path
 ) -> None:
-    clips = write_clips(tmp_path / "one", 1, size=4 << 20)
+    clips = write_clips(tmp_path / "one", 1, size=2 << 20)
     (clip,) = clips.iterdir()
     changed = False
 
@@ -120,6 +120,8 @@ async def test_images_and_videos_do_not_meet_in_a_batch(client: Client, clips: P
         await client.upload_images(Path(__file__).parent, "films", options=options(include=("none",)))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("anyio_backend", [("asyncio", {"use_uvloop": True})])
 async def test_a_batch_of_more_than_a_thousand_is_hinted_at_and_many_go_at_once(
     client: Client, emulator: Emulator, tmp_path: Path
 ) -> None:
