@@ -213,18 +213,20 @@ class ExportOptions:
 
     `parts`: these alone, of a multipart batch (none named: all). `unpack`: archives (`.tar`, `.tar.gz`, `.tgz`) become
     their members, in the folder in which the archive would lie. `overwrite`: everything is fetched anew, and files
-    that lie in the way are replaced. `concurrency` is a number of connections, or None to find it. `memory_bytes`
-    bounds what all of them hold. `merge` is a file that the results files (`.jsonl` or `.csv`, as its own suffix says)
-    are merged into. `manifest` tells of each file on disk where it is from (None: `BATCH.manifest.jsonl` in the
-    target), unless `write_manifest` is False. `max_failures`: stop once more files than this have failed (None:
-    never). `restart` forgets what earlier runs have recorded. `grace_seconds`: what fetches in flight get to finish
-    when the export is stopped.
+    that lie in the way are replaced. `concurrency` is a number of connections, or None to find it. `processes` is how
+    many processes receive, or None to start further ones where one is not fast enough; a limited rate is kept by one
+    alone. `memory_bytes` bounds what all connections hold. `merge` is a file that the results files (`.jsonl` or
+    `.csv`, as its own suffix says) are merged into. `manifest` tells of each file on disk where it is from (None:
+    `BATCH.manifest.jsonl` in the target), unless `write_manifest` is False. `max_failures`: stop once more files than
+    this have failed (None: never). `restart` forgets what earlier runs have recorded. `grace_seconds`: what fetches in
+    flight get to finish when the export is stopped.
     """
 
     parts: tuple[str, ...] = ()
     unpack: bool = True
     overwrite: bool = False
     concurrency: int | None = None
+    processes: int | None = None
     memory_bytes: int = 256 << 20
     limit_rate: int | None = None
     merge: Path | None = None
@@ -243,6 +245,7 @@ class ExportOptions:
         _require(
             "concurrency", fits, f"auto, or from 1 to the {most} that --memory allows (never above {MAX_CONCURRENCY})"
         )
+        _require("processes", self.processes is None or 1 <= self.processes <= MAX_CONCURRENCY, "auto, or from 1 to 64")
         _require("limit_rate", self.limit_rate is None or self.limit_rate >= 1024, "at least 1 KiB a second")
         is_table = self.merge is None or self.merge.suffix.lower() in {".jsonl", ".csv"}
         _require("merge", is_table, "a file whose name ends with .jsonl or .csv")

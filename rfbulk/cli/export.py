@@ -43,6 +43,9 @@ FILE = click.Path(path_type=Path)
 @click.option("--unpack/--no-unpack", default=True, help="Unpack .tar and .tar.gz on the way.  [default: unpack]")
 @click.option("--overwrite", is_flag=True, help="Fetch everything anew, and replace what lies in the way.")
 @click.option("--concurrency", type=AUTO_OR_NUMBER, default="auto", show_default=True, help="Connections at once.")
+@click.option(
+    "--processes", type=AUTO_OR_NUMBER, default="auto", show_default=True, help="Processes that receive; auto: as pays."
+)
 @click.option("--memory", type=SIZE, default="256MiB", show_default=True, help="Bound of what they hold together.")
 @click.option("--limit-rate", type=SIZE, metavar="SIZE", help="Bytes per second at most.")
 @click.option("--merge", type=FILE, metavar="FILE", help="Merge all results files into this .jsonl or .csv.")
@@ -102,6 +105,7 @@ def _export_options(values: dict[str, Any]) -> ExportOptions:
         unpack=values["unpack"],
         overwrite=values["overwrite"],
         concurrency=values["concurrency"],
+        processes=values["processes"],
         memory_bytes=values["memory"],
         limit_rate=values["limit_rate"],
         merge=values["merge"],

@@ -21,7 +21,8 @@ from rfbulk.errors import RfbulkError, UsageError
 from rfbulk.events import OnEvent
 from rfbulk.pipeline.export import ExportRequest, export
 from rfbulk.pipeline.export_ports import ExportPorts
-from rfbulk.receivers.inline import Folders, InlineReceiver, open_inline_receiver
+from rfbulk.receivers.inline import Folders
+from rfbulk.receivers.scaling import ScalingReceiver, open_scaling_receiver
 from rfbulk.settings import ExportOptions
 
 if TYPE_CHECKING:
@@ -79,12 +80,13 @@ async def _export(
     context: Context, request: ExportRequest, folder: TargetFolder, checkpoint: ExportCheckpoint, on_event: OnEvent
 ) -> ExportReport:
     options = request.options
-    async with open_inline_receiver(
+    async with open_scaling_receiver(
         context.transport,
         Folders(request.target, request.staging),
         stall_seconds=context.settings.stall_seconds,
-        rate=RateLimit(options.limit_rate),
+        rate=None if options.limit_rate is None else RateLimit(options.limit_rate),
         most_at_once=options.concurrency or options.most_fetches_at_once,
+        processes=1 if options.concurrency == 1 else options.processes,
         reach=context.reach,
     ) as receiver:
         ports = ExportPorts(
@@ -108,7 +110,7 @@ def _cores() -> int:
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-async def _tidy_up(receiver: InlineReceiver, report: ExportReport) -> None:
+async def _tidy_up(receiver: ScalingReceiver, report: ExportReport) -> None:
     """What is in staging is of use as long as something is still to come."""
     if not report.left and not report.failed:
         await receiver.discard()

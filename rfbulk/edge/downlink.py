@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from rfbulk.core.heads import Head
     from rfbulk.core.secrets import SignedUrl
     from rfbulk.edge.lines import Call, Line
-    from rfbulk.edge.transport import Transport
+    from rfbulk.edge.ways import Ways
 
 BUFFER_BYTES: Final = 256 << 10
 """One for each thread."""
@@ -72,9 +72,9 @@ class Place(NamedTuple):
 class Downlink:
     """Keeps connections to stores, and receives over them. Threads may share it; each takes a tap of its own."""
 
-    def __init__(self, transport: Transport) -> None:
-        self._allow_http = transport.options.allow_http
-        self._connections = Connections(transport.ways)
+    def __init__(self, ways: Ways, *, allow_http: bool = False) -> None:
+        self._allow_http = allow_http
+        self._connections = Connections(ways)
 
     def close(self) -> None:
         """Close the connections that wait to be used again. What a tap still uses closes with it."""

@@ -8,11 +8,10 @@ own. Descriptors of a group: a connection, a file, an archive's folder, and thos
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
@@ -24,20 +23,15 @@ from rfbulk.edge.downlink import BUFFER_BYTES, Downlink
 from rfbulk.edge.landing import Site, discard_staging, sync_file_system, trouble_of_disk
 from rfbulk.edge.lines import Call
 from rfbulk.edge.threads import Rate, call_in_thread
-from rfbulk.errors import NoRoom, TransferFailed, UsageError
-from rfbulk.receivers.attempt import Means
-from rfbulk.receivers.fetching import fetch_group
+from rfbulk.errors import NoRoom, TransferFailed
+from rfbulk.receivers.groups import Groups, shown, unwritable
 from rfbulk.receivers.landing import land_all
-from rfbulk.receivers.room import Room
 
 if TYPE_CHECKING:
     from rfbulk.core.failpoints import Failpoint
     from rfbulk.edge.transport import Transport
 
 GROUP_BYTES = 2 * BUFFER_BYTES + 2 * PIECE_BYTES + 2 * MAX_HEADER_BYTES
-
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_PASSING = frozenset({FetchOutcome.NO_ROOM, FetchOutcome.BROKEN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,26 +45,27 @@ class Folders:
 class InlineReceiver:
     """Makes attempts in threads of this process. Made by `open_inline_receiver`."""
 
+    interpreters = 1
+
     def __init__(
         self,
-        downlink: Downlink,
+        groups: Groups,
         room: anyio.CapacityLimiter,
         folders: Folders,
-        *,
-        stall_seconds: float,
-        rate: Rate,
-        limits: UnpackLimits,
         reach: Callable[[Failpoint], None],
     ) -> None:
-        self._downlink = downlink
+        self._groups = groups
         self._room = room
         self._folders = folders
-        self._stall_seconds = stall_seconds
-        self._rate = rate
-        self._limits = limits
         self._reach = reach
-        self._boot = ""
-        self._buffers: list[bytearray] = []
+
+    def cpu_seconds(self) -> float:
+        """Return the processor time of all that receives."""
+        return self._groups.cpu_seconds
+
+    def release(self) -> None:
+        """Give back the memory that no group uses just now."""
+        self._groups.release()
 
     async def fetch(self, jobs: Sequence[FetchJob], on_bytes: Callable[[int], None]) -> list[FetchResult]:
         """Fetch files in their order, each once. Whatever goes wrong with one is told in its result.
@@ -85,7 +80,7 @@ class InlineReceiver:
         """
         async with self._room:
             call = Call(on_bytes)
-            return await call_in_thread(partial(self._fetch, jobs, call), call, name="rfbulk-receive")
+            return await call_in_thread(partial(self._groups.fetch, jobs, call), call, name="rfbulk-receive")
 
     async def land(self, moves: Sequence[Move]) -> list[Landed]:
         """Move members of sound archives to their places, in their order. Saying the same again is safe.
@@ -117,61 +112,15 @@ class InlineReceiver:
         call = Call(lambda _count: None)
         await call_in_thread(partial(_discard, self._folders), call, name="rfbulk-discard")
 
-    def _fetch(self, jobs: Sequence[FetchJob], call: Call) -> list[FetchResult]:
-        if not jobs:
-            return []
-        try:
-            site = Site(jobs[0].target, jobs[0].staging)
-        except OSError as error:
-            outcome, detail = trouble_of_disk(error)
-            if outcome in _PASSING:
-                return [FetchResult(outcome, detail=detail)]
-            raise _unwritable(jobs[0].target, detail) from error
-        with site, self._buffer() as buffer:
-            tap = self._downlink.tap(call, buffer, stall_seconds=self._stall_seconds)
-            try:
-                return fetch_group(
-                    jobs,
-                    Means(
-                        site=site,
-                        tap=tap,
-                        room=Room(site, self._limits.reserve_bytes),
-                        call=call,
-                        rate=self._rate,
-                        limits=self._limits,
-                        reach=self._reach,
-                        boot=self._boot_id(),
-                        leftovers=site.leftovers(),
-                    ),
-                )
-            finally:
-                tap.close()
-
     def _land(self, moves: Sequence[Move], call: Call) -> list[Landed]:
         if not moves:
             return []
         try:
             site = Site(moves[0].target, moves[0].staging)
         except OSError as error:
-            raise _unwritable(moves[0].target, trouble_of_disk(error)[1]) from error
+            raise unwritable(moves[0].target, trouble_of_disk(error)[1]) from error
         with site:
             return land_all(moves, site, call, self._reach)
-
-    @contextmanager
-    def _buffer(self) -> Iterator[bytearray]:
-        try:
-            buffer = self._buffers.pop()
-        except IndexError:
-            buffer = bytearray(BUFFER_BYTES)
-        try:
-            yield buffer
-        finally:
-            self._buffers.append(buffer)
-
-    def _boot_id(self) -> str:
-        if not self._boot:
-            self._boot = _read_boot_id()
-        return self._boot
 
 
 @asynccontextmanager
@@ -186,17 +135,10 @@ async def open_inline_receiver(
     reach: Callable[[Failpoint], None] = lambda _failpoint: None,
 ) -> AsyncIterator[InlineReceiver]:
     """Yield a receiver that fetches at most so many groups at once. Its connections end with the context."""
-    downlink = Downlink(transport)
+    downlink = Downlink(transport.ways, allow_http=transport.options.allow_http)
     try:
-        yield InlineReceiver(
-            downlink,
-            anyio.CapacityLimiter(most_at_once),
-            folders,
-            stall_seconds=stall_seconds,
-            rate=rate,
-            limits=limits or UnpackLimits(),
-            reach=reach,
-        )
+        groups = Groups(downlink, stall_seconds=stall_seconds, rate=rate, limits=limits or UnpackLimits(), reach=reach)
+        yield InlineReceiver(groups, anyio.CapacityLimiter(most_at_once), folders, reach)
     finally:
         downlink.close()
 
@@ -207,27 +149,11 @@ def _sync(target: bytes) -> None:
     except OSError as error:
         outcome, detail = trouble_of_disk(error)
         kind = NoRoom if outcome is FetchOutcome.NO_ROOM else TransferFailed
-        raise kind("write to the disk of", _shown(target), cause=detail, advice="mend it and run again") from error
+        raise kind("write to the disk of", shown(target), cause=detail, advice="mend it and run again") from error
 
 
 def _discard(folders: Folders) -> None:
     try:
         discard_staging(folders.target, folders.staging)
     except OSError as error:
-        raise _unwritable(folders.target, trouble_of_disk(error)[1]) from error
-
-
-def _unwritable(target: bytes, detail: str) -> UsageError:
-    return UsageError("export to", _shown(target), cause=detail, advice="choose a folder that can be written to")
-
-
-def _shown(target: bytes) -> str:
-    return repr(target.decode(errors="replace"))
-
-
-def _read_boot_id() -> str:
-    """Linux names each start of the system. Where nothing does, only what a hash proves is continued."""
-    try:
-        return _BOOT_ID.read_text().strip()
-    except OSError:
-        return ""
+        raise unwritable(folders.target, trouble_of_disk(error)[1]) from error

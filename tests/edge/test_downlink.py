@@ -44,7 +44,7 @@ def a_tap(downlink: Downlink, call: Call | None = None) -> Iterator[Tap]:
 @contextlib.asynccontextmanager
 async def open_downlink(options: TransportOptions = OPTIONS) -> AsyncIterator[Downlink]:
     async with open_transport(options) as transport:
-        downlink = Downlink(transport)
+        downlink = Downlink(transport.ways, allow_http=options.allow_http)
         try:
             yield downlink
         finally:

@@ -28,8 +28,8 @@ from rfbulk.edge.threads import Rate
 from rfbulk.edge.transport import TransportOptions, open_transport
 from rfbulk.errors import NotAuthorised, ServiceRefused, SourceError
 from rfbulk.senders.inline import InlineSender, open_inline_sender
-from rfbulk.senders.processes import SendingProcess
 from rfbulk.settings import CHUNK_BYTES, SHARD_MEMORY_BYTES
+from rfbulk.workers.process import WorkerProcess
 from tests.edge import conftest as edge
 
 if TYPE_CHECKING:
@@ -395,7 +395,7 @@ async def test_nothing_leaves_before_its_rate_lets_it(serve: Serve, grant: MakeG
 # cancellation
 
 
-async def cancelled(sender: InlineSender | SendingProcess, job: ShardJob, reached: Callable[[], object]) -> list[int]:
+async def cancelled(sender: InlineSender | WorkerProcess, job: ShardJob, reached: Callable[[], object]) -> list[int]:
     """Send, cancel at a place, and tell what was sent: it must be over at once, with nothing left behind."""
     told: list[int] = []
     with anyio.fail_after(2):

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from rfbulk.core.imagecheck import ImageCheck
 from rfbulk.core.model import Entry, RefusalReason
 from rfbulk.core.tarlayout import END, TRAILER_NAME, tar_bytes
 from rfbulk.errors import SourceError
@@ -286,3 +287,24 @@ def test_file_systems_may_give_less_than_was_asked_for(tmp_path: Path, monkeypat
     readv = os.readv
     monkeypatch.setattr(os, "readv", lambda file, views: readv(file, [views[0][: 7 if len(views[0]) < 1000 else 1000]]))
     assert b"".join(chunks_of(packer_of(tmp_path, *entries))) == expected
+
+
+WHOLE_JPEG = b"\xff\xd8\xff\xe0\0\x04ab\xff\xda\0\x02" + b"data" * 20_000 + b"\xff\xd9"
+
+
+@pytest.mark.parametrize("buffer", [4096, 1 << 20], ids=["in pieces", "whole"])
+@pytest.mark.parametrize("bad", [0, 2, 4])
+def test_a_checked_shard_ends_before_the_end_of_what_is_no_image(tmp_path: Path, buffer: int, bad: int) -> None:
+    entries = []
+    for number in range(5):
+        path = tmp_path / f"{number}.jpg"
+        path.write_bytes(WHOLE_JPEG[:-5] if number == bad else WHOLE_JPEG)
+        status = path.stat()
+        name = os.fsencode(path.name)
+        entries.append(Entry(0, name, path.name, status.st_size, status.st_mtime_ns, status.st_ino))
+    packer = ShardPacker([os.fsencode(tmp_path)], entries, buffer=bytearray(buffer), check=ImageCheck)
+    with packer, pytest.raises(EntryChanged) as caught:
+        while packer.next_chunk():
+            pass
+    assert (caught.value.position, caught.value.reason) == (bad, RefusalReason.DAMAGED)
+    assert packer.bytes_out < (bad + 1) * len(WHOLE_JPEG) + 512 * (bad + 1)

@@ -1,6 +1,6 @@
-"""What a coordinator and its sending processes say to each other: records over a pipe, each behind its length.
+"""What a coordinator and its processes say to each other: records over a pipe, each behind its length.
 
-A process is told shards and signed URLs, never the api key, and nothing of it stands in its arguments.
+A process is told shards, remote files and signed URLs, never the api key, and nothing of it stands in its arguments.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, BinaryIO, Final, TypeAlias, TypeVar
 
 import msgspec
 
+from rfbulk.core.fetching import FetchJob, FetchResult
 from rfbulk.core.model import ShardJob, ShardResult
 from rfbulk.core.secrets import SignedUrl
+from rfbulk.core.unpacking import UnpackLimits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,20 +23,29 @@ _LENGTH_BYTES: Final = 4
 
 
 class SetUp(msgspec.Struct, frozen=True, tag=True):
-    """The first frame: how to send. `environment` names proxies and certificate authorities."""
+    """The first frame: how to reach stores. `environment` names proxies and certificate authorities."""
 
     environment: dict[str, str]
     connect_seconds: float
     ca_file: str | None
-    chunk_bytes: int
+    allow_http: bool
     stall_seconds: float
+    chunk_bytes: int = 0
+    limits: UnpackLimits = UnpackLimits()
 
 
 class Send(msgspec.Struct, frozen=True, tag=True):
-    """Make an attempt."""
+    """Make an attempt to send a shard. Answered by `Sent`."""
 
     number: int
     job: ShardJob
+
+
+class Fetch(msgspec.Struct, frozen=True, tag=True):
+    """Make an attempt to fetch a group of remote files. Answered by `Fetched`."""
+
+    number: int
+    jobs: tuple[FetchJob, ...]
 
 
 class CallOff(msgspec.Struct, frozen=True, tag=True):
@@ -44,17 +55,25 @@ class CallOff(msgspec.Struct, frozen=True, tag=True):
 
 
 class Moved(msgspec.Struct, frozen=True, tag=True):
-    """So many further bytes of an attempt were given to its connection."""
+    """So many further bytes of an attempt were given to its connection, or came over it."""
 
     number: int
     count: int
 
 
-class Ended(msgspec.Struct, frozen=True, tag=True):
+class Sent(msgspec.Struct, frozen=True, tag=True):
     """An attempt has ended; `result` is None if it was called off. `cpu_seconds`: of all attempts so far."""
 
     number: int
     result: ShardResult | None
+    cpu_seconds: float
+
+
+class Fetched(msgspec.Struct, frozen=True, tag=True):
+    """The same, of a group of remote files."""
+
+    number: int
+    result: list[FetchResult] | None
     cpu_seconds: float
 
 
@@ -66,8 +85,8 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     fields: tuple[str, str, str, str]
 
 
-Order: TypeAlias = SetUp | Send | CallOff
-News: TypeAlias = Moved | Ended | Failed
+Order: TypeAlias = SetUp | Send | Fetch | CallOff
+News: TypeAlias = Moved | Sent | Fetched | Failed
 
 
 def _to_wire(value: object) -> str:
@@ -113,7 +132,7 @@ def read_order(stream: BinaryIO) -> Order | None:
 
 
 def read_news(stream: BinaryIO) -> News | None:
-    """Read what a sending process says, None at its end. Blocking."""
+    """Read what a process says, None at its end. Blocking."""
     return _read(stream, _decode_news)
 
 

@@ -1,7 +1,7 @@
-"""Sends shards from processes of their own, under one coordinator that alone has the key, grants and checkpoint.
+"""A process that sends or receives for its coordinator, which alone has the key, the grants and the checkpoint.
 
-Python runs one thread at a time in a process, so one process reads and sends no faster than one core can. A sending
-process is a plain child with two pipes: no forked state, no event loop, nothing of the host program is imported in it.
+Python runs one thread at a time in a process, so one process moves no more than one core can. Such a process is a
+plain child with two pipes: no forked state, no event loop, nothing of the host program is imported in it.
 """
 
 from __future__ import annotations
@@ -21,27 +21,24 @@ import anyio
 import msgspec
 
 from rfbulk import errors
+from rfbulk.core.fetching import FetchJob, FetchOutcome, FetchResult
 from rfbulk.core.model import Outcome, ShardJob, ShardResult
 from rfbulk.edge.threads import END_SECONDS
-from rfbulk.senders.frames import CallOff, Ended, Failed, FrameWriter, Moved, News, Order, Send, SetUp, read_news
+from rfbulk.workers.frames import CallOff, Failed, Fetch, FrameWriter, Moved, News, Order, Send, SetUp, read_news
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 _PROGRAM: Final = (
     "import json, sys; sys.path[:] = json.loads(sys.stdin.buffer.readline());"
-    " from rfbulk.senders.worker import main; main()"
+    " from rfbulk.workers.child import main; main()"
 )
 """The way to our modules goes over the pipe: the host's may be no folder that a fresh interpreter looks into."""
 
 _SECRET: Final = ("ROBOFLOW_", "RFBULK_")
-"""Variables that a sending process does not inherit begin like this: the api key is among them."""
+"""Variables that such a process does not inherit begin like this: the api key is among them."""
 
 CLOSE_SECONDS: Final = 2.0
-
-
-MAX_PROCESSES: Final = 8
-"""What `auto` starts at the most: each takes some 20 MB, and no known line outruns eight cores."""
 
 
 def can_start() -> bool:
@@ -50,17 +47,18 @@ def can_start() -> bool:
 
 
 class WorkerGone(Exception):
-    """A sending process has ended, or could not be started. It never leaves the senders."""
+    """A process has ended, or could not be started. It never leaves the floors of senders and receivers."""
 
 
 class _Attempt:
     """One attempt, as its coordinator sees it."""
 
-    def __init__(self, job: ShardJob, on_bytes: Callable[[int], None]) -> None:
+    def __init__(self, on_bytes: Callable[[int], None], all_bytes: int, lost: Callable[[str], object]) -> None:
         self.loop = asyncio.get_running_loop()
-        self.ended: asyncio.Future[ShardResult | None] = self.loop.create_future()
+        self.ended: asyncio.Future[object] = self.loop.create_future()
+        self.lost = lost
         self._on_bytes = on_bytes
-        self._left = job.tar_bytes
+        self._left = all_bytes
         self._lock = threading.Lock()
 
     def move(self, count: int) -> None:
@@ -75,7 +73,7 @@ class _Attempt:
         if left > 0:
             self._on_bytes(left)
 
-    def end(self, result: ShardResult | BaseException | None) -> None:
+    def end(self, result: object) -> None:
         def settle() -> None:
             if self.ended.done():
                 return
@@ -88,8 +86,8 @@ class _Attempt:
             self.loop.call_soon_threadsafe(settle)
 
 
-class SendingProcess:
-    """One child and what it has under way. `start` and `close` block; `send` belongs to an event loop."""
+class WorkerProcess:
+    """One child and what it has under way. `start` and `close` block; the rest belongs to an event loop."""
 
     def __init__(self, set_up: SetUp) -> None:
         self._set_up = set_up
@@ -147,19 +145,38 @@ class SendingProcess:
             self._child.wait()
 
     async def send(self, job: ShardJob, on_bytes: Callable[[int], None]) -> ShardResult:
-        """Have an attempt made. Cancelling has it called off, and waits until it has ended.
+        """Have an attempt to send made. Cancelling has it called off, and waits until it has ended.
 
         Raises:
             WorkerGone: it was not begun.
             OverflowError: the job cannot be told.
             RfbulkError: as `InlineSender.send`.
         """
-        attempt, number = _Attempt(job, on_bytes), next(self._numbers)
+
+        def lost(why: str) -> ShardResult:
+            return ShardResult(Outcome.BROKEN, may_have_arrived=True, detail=why)
+
+        attempt = _Attempt(on_bytes, job.tar_bytes, lost)
+        return cast("ShardResult", await self._carry(attempt, lambda number: Send(number, job)))
+
+    async def fetch(self, jobs: Sequence[FetchJob], on_bytes: Callable[[int], None]) -> list[FetchResult]:
+        """Have an attempt to fetch made, as `send`.
+
+        Raises:
+            WorkerGone: it was not begun.
+            RfbulkError: as `InlineReceiver.fetch`.
+        """
+        attempt = _Attempt(on_bytes, 0, lambda why: [FetchResult(FetchOutcome.BROKEN, detail=why)])
+        result = await self._carry(attempt, lambda number: Fetch(number, tuple(jobs)))
+        return cast("list[FetchResult]", result)
+
+    async def _carry(self, attempt: _Attempt, order_of: Callable[[int], Send | Fetch]) -> object:
+        number = next(self._numbers)
         with self._lock:
             if self._is_gone:
                 raise WorkerGone
             self._attempts[number] = attempt
-            self._orders.put(Send(number, job))
+            self._orders.put(order_of(number))
         try:
             await asyncio.wait([attempt.ended])
         except asyncio.CancelledError:
@@ -190,7 +207,7 @@ class SendingProcess:
                 try:
                     writer.write(order)
                 except OverflowError as error:
-                    if isinstance(order, Send) and (attempt := self._attempts.pop(order.number, None)):
+                    if isinstance(order, Send | Fetch) and (attempt := self._attempts.pop(order.number, None)):
                         attempt.end(error)
         with contextlib.suppress(OSError, ValueError):
             stream.close()
@@ -207,8 +224,7 @@ class SendingProcess:
         child.wait()
         for attempt in left.values():
             attempt.move_rest()
-            why = f"a sending process ended ({child.returncode}) before its answer"
-            attempt.end(ShardResult(Outcome.BROKEN, may_have_arrived=True, detail=why))
+            attempt.end(attempt.lost(f"the process that did it ended ({child.returncode}) before it was done"))
 
     def _take(self, news: News) -> None:
         if isinstance(news, Moved):
@@ -216,10 +232,10 @@ class SendingProcess:
                 attempt.move(news.count)
             return
         ended = self._attempts.pop(news.number, None)
-        if isinstance(news, Ended):
+        if not isinstance(news, Failed):
             self.cpu_seconds, self.has_proved = news.cpu_seconds, True
         if ended is not None:
-            ended.end(news.result if isinstance(news, Ended) else _error_of(news))
+            ended.end(_error_of(news) if isinstance(news, Failed) else news.result)
 
 
 def _inherited(environment: Mapping[str, str]) -> dict[str, str]:
@@ -232,4 +248,4 @@ def _error_of(news: Failed) -> BaseException:
     kind = getattr(errors, news.kind, None) if news.kind else None
     if isinstance(kind, type) and issubclass(kind, errors.RfbulkError):
         return kind(operation, subject, cause=cause, advice=advice)
-    return RuntimeError(f"a sending process failed: {operation}: {subject}")
+    return RuntimeError(f"a process of ours failed: {operation}: {subject}")

@@ -1,4 +1,4 @@
-"""Sending processes keep the promise of threads: the same ends, the same counts, and nothing is left behind."""
+"""Processes keep the promise of threads: the same ends, the same counts, and nothing is left behind."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from rfbulk.core.model import Entry, Grant, Outcome, RefusalReason, ShardResult
 from rfbulk.core.secrets import SignedUrl
 from rfbulk.edge import threads
 from rfbulk.errors import ServiceRefused, SourceError
-from rfbulk.senders import processes
-from rfbulk.senders.frames import SetUp
-from rfbulk.senders.processes import SendingProcess, WorkerGone
+from rfbulk.workers import process as module
+from rfbulk.workers.frames import SetUp
+from rfbulk.workers.process import WorkerGone, WorkerProcess
 from tests.edge import conftest as edge
 from tests.senders.test_inline import (
     MIB,
@@ -52,9 +52,9 @@ def _no_blocking_on_the_loop() -> Iterator[None]:
 
 
 @asynccontextmanager
-async def a_process(*, ca_file: Path | None = None, stall_seconds: float = 5.0) -> AsyncIterator[SendingProcess]:
-    set_up = SetUp({}, 5.0, None if ca_file is None else str(ca_file), 512 << 10, stall_seconds)
-    process = SendingProcess(set_up)
+async def a_process(*, ca_file: Path | None = None, stall_seconds: float = 5.0) -> AsyncIterator[WorkerProcess]:
+    set_up = SetUp({}, 5.0, None if ca_file is None else str(ca_file), True, stall_seconds, 512 << 10)
+    process = WorkerProcess(set_up)
     await anyio.to_thread.run_sync(process.start)
     try:
         yield process
@@ -195,7 +195,7 @@ async def test_a_process_that_dies_leaves_a_doubt_and_takes_no_more(
 async def test_one_that_hangs_is_ended_and_all_it_had_counts_as_sent(
     serve: Serve, grant: MakeGrant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(processes, "END_SECONDS", 0.05)
+    monkeypatch.setattr(module, "END_SECONDS", 0.05)
     async with serve(stored) as server, a_process() as process:
         os.kill(pid_of(process), signal.SIGSTOP)
         job = job_of(tmp_path, grant(server.port), entry_of(tmp_path, "a.jpg", 5))
@@ -216,7 +216,7 @@ async def test_a_time_beyond_all_clocks_is_refused_without_harm(serve: Serve, gr
 
 async def test_an_interpreter_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    process = SendingProcess(SetUp({}, 5.0, None, 1024, 5.0))
+    process = WorkerProcess(SetUp({}, 5.0, None, True, 5.0, 1024))
     with pytest.raises(WorkerGone):
         await anyio.to_thread.run_sync(process.start)
     await anyio.to_thread.run_sync(process.close)
@@ -241,8 +241,8 @@ COORDINATOR = """
 import asyncio, os, sys
 from rfbulk.core.model import Entry, Grant, ShardJob
 from rfbulk.core.secrets import SignedUrl
-from rfbulk.senders.frames import SetUp
-from rfbulk.senders.processes import SendingProcess
+from rfbulk.workers.frames import SetUp
+from rfbulk.workers.process import WorkerProcess
 
 async def main():
     folder, url = sys.argv[1:]
@@ -250,7 +250,7 @@ async def main():
     entry = Entry(0, b"a.jpg", "a.jpg", status.st_size, status.st_mtime_ns, status.st_ino)
     grant = Grant(SignedUrl(url), {}, None, None, False)
     job = ShardJob(1, (folder.encode(),), (entry,), b"", status.st_size + 1536, grant)
-    process = SendingProcess(SetUp({}, 5.0, None, 1 << 19, 60.0))
+    process = WorkerProcess(SetUp({}, 5.0, None, True, 60.0, 1 << 19))
     process.start()
     print(process._child.pid, flush=True)
     await process.send(job, lambda count: None)
@@ -293,6 +293,6 @@ def status_of(pid: int) -> str:
         return "Z (zombie)"
 
 
-def pid_of(process: SendingProcess) -> int:
+def pid_of(process: WorkerProcess) -> int:
     assert process._child is not None
     return process._child.pid
