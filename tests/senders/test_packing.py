@@ -289,6 +289,11 @@ def test_file_systems_may_give_less_than_was_asked_for(tmp_path: Path, monkeypat
     assert b"".join(chunks_of(packer_of(tmp_path, *entries))) == expected
 
 
+def read_all(packer: ShardPacker) -> None:
+    while packer.next_chunk():
+        pass
+
+
 WHOLE_JPEG = b"\xff\xd8\xff\xe0\0\x04ab\xff\xda\0\x02" + b"data" * 20_000 + b"\xff\xd9"
 
 
@@ -304,7 +309,6 @@ def test_a_checked_shard_ends_before_the_end_of_what_is_no_image(tmp_path: Path,
         entries.append(Entry(0, name, path.name, status.st_size, status.st_mtime_ns, status.st_ino))
     packer = ShardPacker([os.fsencode(tmp_path)], entries, buffer=bytearray(buffer), check=ImageCheck)
     with packer, pytest.raises(EntryChanged) as caught:
-        while packer.next_chunk():
-            pass
+        read_all(packer)
     assert (caught.value.position, caught.value.reason) == (bad, RefusalReason.DAMAGED)
     assert packer.bytes_out < (bad + 1) * len(WHOLE_JPEG) + 512 * (bad + 1)
