@@ -13,6 +13,7 @@ from rfbulk.emulator.paging import BadTokenError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rfbulk.emulator.options import EmulatorOptions
     from rfbulk.emulator.paging import PageTokens
     from rfbulk.emulator.service import Service
 
@@ -47,7 +48,7 @@ def read_page(service: Service, request: web.Request, listing: str) -> Page:
     Raises:
         ApiError: 400, its token or size is not acceptable.
     """
-    size = _page_size(request.query.get("pageSize"), service.options.page_size)
+    size = _page_size(request.query.get("pageSize"), service.options)
     token = request.query.get("nextPageToken")
     try:
         start = service.tokens.read(listing, token) if token else 0
@@ -57,9 +58,11 @@ def read_page(service: Service, request: web.Request, listing: str) -> Page:
     return page
 
 
-def _page_size(text: str | None, default: int) -> int:
-    if text is None:
-        return default
+def _page_size(text: str | None, options: EmulatorOptions) -> int:
+    if text is None or options.asked_page_size == "ignored":
+        return options.page_size
+    if options.asked_page_size == "refused":
+        raise ApiError(400, "pageSize is not known")
     if not (text.isascii() and text.isdigit() and int(text) > 0):
         raise ApiError(400, "pageSize must be a positive integer")
     return min(int(text), _MAX_PAGE_SIZE)

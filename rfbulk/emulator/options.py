@@ -23,6 +23,7 @@ StoreKind = Literal["memory", "folder", "count"]
 SecondPut = Literal["replaces", "indexes-again"]
 CountMode = Literal["indexed", "accepted"]
 EqualNames = Literal["keep-both", "last-wins", "fail"]
+AskedPageSize = Literal["kept", "ignored", "refused"]
 LimitStatement = Literal["field", "header", "both", "none"]
 
 Hashes = Literal["both", "crc32c", "md5", "none"]
@@ -89,6 +90,8 @@ class EmulatorOptions:
     | store | `memory`; `folder`: durable in `directory`; `count`: reads tars, keeps member names, drops contents |
     | directory | the folder of the `folder` store; keys, port, batches, grants and ledger live there too |
     | public_url | what signed URLs begin with, when clients come through a proxy |
+    | page_size | rows of a page that is asked for in no size |
+    | asked_page_size | a listing's `pageSize` is kept to (to 1,000), ignored, or refused with 400 |
     | grant_seconds | how long a signed PUT URL is valid |
     | max_shard_bytes | the limit on one shard; enforced by the store when a header states it, else at indexing |
     | limit_statement | whether a grant says so in `maxFileSizeBytes`, in `x-goog-content-length-range`, both, or not |
@@ -117,6 +120,7 @@ class EmulatorOptions:
     directory: Path | None = None
     md5: bool = False
     page_size: int = 100
+    asked_page_size: AskedPageSize = "kept"
     latency_seconds: float = 0.0
     index_delay_seconds: float = 0.0
     date_skew_seconds: float = 0.0
@@ -167,6 +171,7 @@ def _check_choices(options: EmulatorOptions) -> None:
         "second_put": get_args(SecondPut),
         "count_mode": get_args(CountMode),
         "equal_names": get_args(EqualNames),
+        "asked_page_size": get_args(AskedPageSize),
     }
     for name, allowed in choices.items():
         check_choice(options, name, allowed)

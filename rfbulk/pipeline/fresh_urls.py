@@ -12,7 +12,7 @@ import anyio
 
 from rfbulk.core.exporting import Element, Part, Tries
 from rfbulk.errors import ServiceRefused, TroublePassing
-from rfbulk.pipeline.paging import walk_pages
+from rfbulk.pipeline.paging import walk_pages_ahead
 from rfbulk.pipeline.retrying import persist
 
 if TYPE_CHECKING:
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from rfbulk.pipeline.gate import Gate
 
 T = TypeVar("T")
+PAGE_FILES = 1000
+"""Files that a page is asked to list: a page costs a round trip and a commit, and its URLs have a megabyte or so. The
+service documents neither bounds nor a default: one that lists fewer, or refuses to be asked, is taken as it is."""
+
 MAX_PAGES_KEPT = 8
 """Pages that were listed again and are remembered, so that the many files of one page share one listing."""
 
@@ -53,13 +57,17 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class FileListing:
-    """The listings of one batch's files, each page retried by the policy."""
+    """The listings of one batch's files, each page retried by the policy.
+
+    Tokens lead on in pages of one size: a part is listed in pages of the size that its first page was had with.
+    """
 
     ports: ExportPorts
     batch: BatchId
     policy: RetryPolicy
     gate: Gate
     tally: ExportTally
+    _sizes: dict[int, int | None] = field(default_factory=dict)
 
     async def persist(self, call: Callable[[], Awaitable[T]]) -> T:
         """Make a call of the API until it succeeds, or the policy's budget is used up."""
@@ -68,19 +76,25 @@ class FileListing:
         )
 
     async def page(self, part: Part, token: str | None) -> Page[RemoteFile]:
-        """List one page."""
-        return await self.persist(partial(self.ports.service.files_page, self.batch, part.name or None, token))
+        """List one page. A service that refuses to be asked for large ones chooses their size itself."""
+        may_be_refused = token is None and part.number not in self._sizes
+        size = self._sizes.get(part.number, PAGE_FILES)
+        try:
+            page = await self._page(part, token, size)
+        except ServiceRefused:
+            if not may_be_refused:
+                raise
+            size = None
+            page = await self._page(part, token, size)
+        self._sizes.setdefault(part.number, size)
+        return page
 
-    async def walk(self, part: Part, take: Callable[[str | None, Sequence[RemoteFile]], Awaitable[None]]) -> None:
-        """Give `take` every page of a part, with the token that leads to it."""
-        at: str | None = None
+    async def _page(self, part: Part, token: str | None, size: int | None) -> Page[RemoteFile]:
+        return await self.persist(partial(self.ports.service.files_page, self.batch, part.name or None, token, size))
 
-        async def page_at(token: str | None) -> Page[RemoteFile]:
-            nonlocal at
-            at = token
-            return await self.page(part, token)
-
-        await walk_pages("list files of", self.batch, page_at, lambda files: take(at, files))
+    async def walk(self, part: Part, take: Callable[[str | None, Page[RemoteFile]], Awaitable[None]]) -> None:
+        """Give `take` every page of a part, with the token that leads to it, while the next is asked for."""
+        await walk_pages_ahead("list files of", self.batch, partial(self.page, part), take)
 
     def _note_trouble(self, error: TroublePassing) -> None:
         self.tally.retries[f"api {error.status or 'connection'}"] += 1
@@ -171,9 +185,9 @@ class FreshUrls:
         self._count += 1
         now = self._count
 
-        async def take(token: str | None, files: Sequence[RemoteFile]) -> None:
+        async def take(token: str | None, page: Page[RemoteFile]) -> None:
             places: dict[Key, int] = {}
-            for file in files:
+            for file in page.items:
                 key = _key(file)
                 if key not in ordinals:
                     continue

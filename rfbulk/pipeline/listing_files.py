@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from anyio.streams.memory import MemoryObjectSendStream
 
     from rfbulk.core.fetching import Fingerprint
-    from rfbulk.core.wire import RemoteFile
+    from rfbulk.core.wire import Page, RemoteFile
     from rfbulk.pipeline.export_ports import ExportPorts
     from rfbulk.pipeline.export_tally import ExportTally
     from rfbulk.pipeline.fresh_urls import FileListing
@@ -68,8 +68,8 @@ class FileLister:
                 walks.start_soon(walk, part)
 
     async def _list_part(self, part: Part, groups: MemoryObjectSendStream[list[Wanted]]) -> None:
-        async def take(token: str | None, files: Sequence[RemoteFile]) -> None:
-            for group in self._groups(await self._wanted(part, token, files)):
+        async def take(token: str | None, page: Page[RemoteFile]) -> None:
+            for group in self._groups(await self._wanted(part, token, page.items)):
                 await groups.send(group)
 
         await self.listing.walk(part, take)

@@ -1,11 +1,15 @@
-"""Walks through a listing, page by page, to its end. The one loop that all listings of the service share."""
+"""Walks through a listing, page by page, to its end. The loops that all listings of the service share."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import anyio
 
 from rfbulk.core.paging import PageGuard
+from rfbulk.errors import RfbulkError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,3 +37,50 @@ async def walk_pages(
         if page.next_token is None:
             return
         token = guard.take(page.next_token, items=len(page.items))
+
+
+async def walk_pages_ahead(
+    operation: str,
+    subject: str,
+    page_at: Callable[[str | None], Awaitable[Page[T]]],
+    take: Callable[[str | None, Page[T]], Awaitable[None]],
+) -> None:
+    """Give `take` every page with the token that led to it, while the next one is asked for.
+
+    One page is ahead of the one that is being taken, never more. A page that cannot be had ends the walk after the
+    one before it has been taken.
+
+    Raises:
+        ProtocolError: the listing goes round in circles, or sends empty pages without end.
+    """
+    guard, at = PageGuard(operation, subject), None
+    page = await page_at(at)
+    while page.next_token is not None:
+        token = guard.take(page.next_token, items=len(page.items))
+        ahead = _Ahead(partial(page_at, token))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ahead.ask)
+            await take(at, page)
+        at, page = token, ahead.page()
+    await take(at, page)
+
+
+class _Ahead(Generic[T]):
+    """A page that is asked for while something else is done. What goes wrong is raised when it is wanted."""
+
+    def __init__(self, ask: Callable[[], Awaitable[Page[T]]]) -> None:
+        self._ask = ask
+        self._answer: Page[T] | RfbulkError | None = None
+
+    async def ask(self) -> None:
+        try:
+            self._answer = await self._ask()
+        except RfbulkError as error:
+            self._answer = error
+
+    def page(self) -> Page[T]:
+        if isinstance(self._answer, RfbulkError):
+            raise self._answer
+        if self._answer is None:
+            raise AssertionError("a page is wanted once it has been asked for")
+        return self._answer

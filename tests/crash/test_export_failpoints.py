@@ -66,7 +66,7 @@ async def die_and_resume(home: Path, road: Road, death: str) -> None:
     parts, tree = results_batch()
     target = home / "target"
     road.before(home)
-    async with Emulator(EmulatorOptions(api_key=KEY, page_size=15)) as emulator:
+    async with Emulator(EmulatorOptions(api_key=KEY, page_size=15, asked_page_size="ignored")) as emulator:
         await emulator.add_batch(BATCH, parts=parts)
         commands = Commands(emulator.url, home)
         if road.runs_first:
@@ -88,7 +88,9 @@ async def die_and_resume(home: Path, road: Road, death: str) -> None:
 async def test_killed_again_and_again_at_random_times_it_ends_with_the_same_tree(tmp_path: Path) -> None:
     parts, tree = results_batch()
     target, chance = tmp_path / "target", chance_of(7)
-    async with Emulator(EmulatorOptions(api_key=KEY, page_size=15, latency_seconds=0.02)) as emulator:
+    async with Emulator(
+        EmulatorOptions(api_key=KEY, page_size=15, asked_page_size="ignored", latency_seconds=0.02)
+    ) as emulator:
         await emulator.add_batch(BATCH, parts=parts)
         commands = Commands(emulator.url, tmp_path)
         for _ in range(6):

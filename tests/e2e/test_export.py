@@ -250,7 +250,23 @@ async def test_passing_faults_are_survived(
     assert (report.fetched, report.left, report.failed, report.closes) == (45, 0, 0, True)
 
 
-@pytest.mark.parametrize("options", [EmulatorOptions(page_size=10)])
+@pytest.mark.parametrize(
+    ("options", "listings"),
+    [
+        (EmulatorOptions(page_size=10), 3),
+        (EmulatorOptions(page_size=10, asked_page_size="ignored"), 6),
+        (EmulatorOptions(page_size=10, asked_page_size="refused"), 9),
+    ],
+)
+async def test_large_pages_are_listed_by_a_service_that_has_them_and_its_own_by_one_that_has_not(
+    client: Client, emulator: Emulator, results: dict[str, bytes], folder: Path, listings: int
+) -> None:
+    report = await client.export("results", folder)
+    assert results == tree_of(folder)
+    assert (report.fetched, emulator.requests["list"]) == (45, listings)
+
+
+@pytest.mark.parametrize("options", [EmulatorOptions(page_size=10, asked_page_size="ignored")])
 async def test_urls_that_end_midway_are_renewed_by_the_pages_needed(
     client: Client, emulator: Emulator, results: dict[str, bytes], folder: Path
 ) -> None:
@@ -268,7 +284,9 @@ async def test_urls_that_end_midway_are_renewed_by_the_pages_needed(
     assert emulator.requests["list"] <= 2 * 6
 
 
-@pytest.mark.parametrize("options", [EmulatorOptions(downloads=DownloadOptions(seconds=1), page_size=15)])
+@pytest.mark.parametrize(
+    "options", [EmulatorOptions(downloads=DownloadOptions(seconds=1), page_size=15, asked_page_size="ignored")]
+)
 async def test_urls_that_live_for_a_second_end_in_a_whole_tree(
     client: Client, emulator: Emulator, results: dict[str, bytes], folder: Path
 ) -> None:

@@ -140,6 +140,17 @@ async def test_pages_have_the_default_size(open_peer: OpenPeer) -> None:
         assert len((await peer.get("/list")).json["filesMetadata"]) == 1
 
 
+@pytest.mark.parametrize(("asked", "status", "rows"), [("kept", 200, 1), ("ignored", 200, 2), ("refused", 400, 0)])
+async def test_a_page_size_that_is_asked_for_is_kept_to_ignored_or_refused(
+    open_peer: OpenPeer, asked: str, status: int, rows: int
+) -> None:
+    async with open_peer(asked_page_size=asked, page_size=2) as peer:
+        await peer.upload()
+        answer = await peer.get("/list", pageSize="1")
+        assert (answer.status, len(answer.json.get("filesMetadata", ()))) == (status, rows)
+        assert (await peer.get("/list")).status == 200
+
+
 async def test_a_count_store_counts_names_without_hashes(open_peer: OpenPeer) -> None:
     async with open_peer(store="count") as peer:
         await peer.upload()

@@ -27,6 +27,7 @@ from rfbulk.errors import (
     UsageError,
 )
 from rfbulk.events import ExportProgress, FilesFetched, PhaseChanged, RemoteFileNamed, Warned
+from rfbulk.pipeline.fresh_urls import PAGE_FILES
 from tests.pipeline.conftest import MakeExport
 from tests.support.export_fakes import (
     BROKEN,
@@ -81,14 +82,19 @@ async def test_phases_and_progress_are_told_and_no_event_is_of_one_small_file(ma
     assert len(groups) <= 4
 
 
-async def test_downloads_of_a_page_begin_before_the_next_page_is_asked_for(make_export: MakeExport) -> None:
-    world = make_export(8)
+async def test_a_page_is_asked_for_while_the_one_before_is_recorded_and_downloads_do_not_wait_for_it(
+    make_export: MakeExport,
+) -> None:
+    """A listing that is slow costs its own time only: neither a commit nor a download stands behind it."""
+    world = make_export(12)
+    world.batch.page_seconds = 5.0
     fetched_before: list[int] = []
     world.batch.before_page = lambda _token: fetched_before.append(len(world.receiver.jobs))
-    world.batch.troubles["files"] = deque()
     await world.export()
-    assert len(fetched_before) == 2
-    assert world.batch.listings == {("", None): 1, ("", "4"): 1}
+    assert fetched_before == [0, 4, 8]
+    calls = [name for name in world.calls if name in {"files_page", "take_page"}]
+    assert sorted(calls[1:3]) == ["files_page", "take_page"]
+    assert world.batch.listings == {("", None): 1, ("", "4"): 1, ("", "8"): 1}
 
 
 async def test_no_page_is_a_barrier(make_export: MakeExport) -> None:
@@ -472,6 +478,15 @@ async def test_a_listing_that_goes_round_is_refused(exporting: ExportWorld) -> N
         await exporting.export()
 
 
+async def test_a_service_that_refuses_a_page_size_is_listed_in_its_own(make_export: MakeExport) -> None:
+    names = ["images", "labels"]
+    world = make_export([Remote(f"{number}.jpg", b"x", part=name) for name in names for number in range(8)])
+    world.batch.parts_there, world.batch.knows_sizes = names, False
+    report = await world.export()
+    assert (report.fetched, report.closes) == (16, True)
+    assert world.batch.sizes == {PAGE_FILES: 2, None: 4}
+
+
 async def test_troubles_of_the_listing_are_borne(exporting: ExportWorld) -> None:
     for operation in ("batch", "files"):
         exporting.batch.troubles[operation] = deque([TroublePassing("list", status=503, retry_after=2.0)])
@@ -649,6 +664,7 @@ class Story:
     crashes: list[int]
     lifetime: float
     page_size: int
+    knows_sizes: bool
     concurrency: int | None
     edits: list[int]
 
@@ -660,6 +676,7 @@ stories = st.builds(
     crashes=st.lists(st.integers(1, 60), max_size=3),
     lifetime=st.sampled_from([3600.0, 5.0]),
     page_size=st.sampled_from([1, 3, 100]),
+    knows_sizes=st.booleans(),
     concurrency=st.sampled_from([1, 2, None]),
     edits=st.lists(st.integers(0, 20), max_size=3),
 )
@@ -680,6 +697,7 @@ async def test_the_books_close_and_everything_is_home_once_whatever_happens(stor
 
 async def _live_through(world: ExportWorld, story: Story) -> None:
     world.batch.lifetime, world.batch.page_size = story.lifetime, story.page_size
+    world.batch.knows_sizes = story.knows_sizes
     world.receiver.landing_script.extend(story.landings)
     crashes = deque(story.crashes)
     for script in story.scripts:

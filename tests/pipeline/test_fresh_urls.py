@@ -14,7 +14,7 @@ from rfbulk.core.pacing import Pace, PaceLimits
 from rfbulk.core.secrets import SignedUrl
 from rfbulk.errors import NotAuthorised, ServiceRefused, TroublePassing
 from rfbulk.pipeline.export_tally import ExportTally
-from rfbulk.pipeline.fresh_urls import MAX_PAGES_KEPT, FileListing, FreshUrls, Wanted
+from rfbulk.pipeline.fresh_urls import MAX_PAGES_KEPT, PAGE_FILES, FileListing, FreshUrls, Wanted
 from rfbulk.pipeline.gate import Gate
 from tests.support.export_fakes import Remote
 from tests.support.export_world import BATCH, POLICY, ExportWorld
@@ -25,7 +25,7 @@ OLD = SignedUrl("https://store.test/old?X-Goog-Signature=c4n4ry")
 
 
 class Place:
-    """What asks for URLs, over a batch of `count` files, four to a page."""
+    """What asks for URLs, over a batch of files, four to a page."""
 
     def __init__(self, files: list[Remote]) -> None:
         self.world = ExportWorld(Path("/nowhere"), files)
@@ -168,3 +168,25 @@ async def test_only_the_latest_pages_are_remembered() -> None:
     for number in range(0, count, 4):
         await place.renew(wanted(f"{number:03}.jpg", str(number) if number else None))
     assert len(place.fresh._pages) == MAX_PAGES_KEPT
+
+
+@pytest.mark.parametrize(("knows", "sizes"), [(True, {PAGE_FILES: 2}), (False, {PAGE_FILES: 1, None: 2})])
+async def test_a_service_that_refuses_large_pages_is_asked_for_its_own_from_then_on(
+    knows: bool, sizes: dict[int | None, int]
+) -> None:
+    place = Place(files(4))
+    place.world.batch.knows_sizes = knows
+    one = wanted("001.jpg", None)
+    for _ in range(2):
+        assert await place.renew(one) == []
+    assert (place.content(one), place.world.batch.sizes) == (b"1", sizes)
+
+
+async def test_a_refusal_of_what_was_listed_before_is_no_matter_of_size() -> None:
+    place = Place(files(4))
+    one = wanted("001.jpg", None)
+    await place.renew(one)
+    place.world.batch.troubles["files"] = deque([ServiceRefused("list", status=400)] * 2)
+    with pytest.raises(ServiceRefused):
+        await place.renew(one)
+    assert place.world.batch.sizes == {PAGE_FILES: 1}

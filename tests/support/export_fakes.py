@@ -27,6 +27,7 @@ from rfbulk.core.fetching import (
 from rfbulk.core.model import BatchId
 from rfbulk.core.secrets import SignedUrl
 from rfbulk.core.wire import BatchMetadata, BatchPart, Page, RemoteFile
+from rfbulk.errors import ServiceRefused
 from tests.support.fakes import FakeClock
 
 Members: TypeAlias = tuple[tuple[str, bytes], ...]
@@ -48,7 +49,9 @@ class Remote:
 class FakeBatch:
     """The service's side. Every listing gives new URLs that last for `lifetime`.
 
-    `troubles` are raised by the next calls of an operation. `listings` counts the pages asked for, by part and token.
+    `troubles` are raised by the next calls of an operation. `listings` counts the pages asked for, by part and token,
+    `sizes` by the size they were asked in. A service that `knows_sizes` lists as many as it is asked for, at most
+    `page_size`; one that does not refuses to be asked. A page is answered after `page_seconds`.
     """
 
     clock: FakeClock
@@ -57,14 +60,18 @@ class FakeBatch:
     batch_type: str = "sharded-batch"
     parts_there: list[str] = field(default_factory=list)
     page_size: int = 4
+    knows_sizes: bool = True
+    page_seconds: float = 0.0
     lifetime: float = 3600.0
     goes_round: bool = False
     refused_tokens: set[str] = field(default_factory=set)
     troubles: dict[str, deque[Exception]] = field(default_factory=dict)
     listings: Counter[tuple[str, str | None]] = field(default_factory=Counter)
+    sizes: Counter[int | None] = field(default_factory=Counter)
     before_page: Callable[[str | None], None] = lambda _token: None
     _urls: dict[str, tuple[Remote, float]] = field(default_factory=dict)
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
+    _sizes: dict[str, int | None] = field(default_factory=dict)
 
     async def batch(self, batch: BatchId) -> BatchMetadata | None:
         await self._meet_trouble("batch")
@@ -80,16 +87,23 @@ class FakeBatch:
         batch: BatchId,  # noqa: ARG002 - the port's shape
         part: str | None = None,
         token: str | None = None,
-        page_size: int | None = None,  # noqa: ARG002
+        page_size: int | None = None,
     ) -> Page[RemoteFile]:
         await self._meet_trouble("files")
+        self.sizes[page_size] += 1
+        if page_size is not None and not self.knows_sizes:
+            raise ServiceRefused("list", cause="pageSize is not known", status=400)
+        assert token is None or page_size == self._sizes[part or ""], "a token leads on in pages of its own size"
+        self._sizes[part or ""] = page_size
+        if self.page_seconds:
+            await self.clock.sleep(self.page_seconds)
         self.before_page(token)
         self.listings[part or "", token] += 1
         if self.goes_round:
             return Page((), "again")
         files = [file for file in self.files if file.part == (part or "")]
         start = int(token or 0)
-        end = start + self.page_size
+        end = start + min(page_size or self.page_size, self.page_size)
         items = tuple(self._listed(file) for file in files[start:end])
         return Page(items, str(end) if end < len(files) else None)
 
