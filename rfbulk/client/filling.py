@@ -6,9 +6,6 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rfbulk.client import ingesting
-from rfbulk.client.bucket_ingest import Objects, ingest_bucket
-from rfbulk.client.uploading import Source, StrPath, upload_images, upload_videos
 from rfbulk.events import OnEvent, ignore
 from rfbulk.settings import IngestOptions, ObjectOptions, UploadOptions
 
@@ -16,6 +13,7 @@ if TYPE_CHECKING:
     import anyio
 
     from rfbulk.client.context import Context
+    from rfbulk.client.uploading import Source, StrPath
     from rfbulk.core.ingest_report import IngestReport
     from rfbulk.core.references import MediaKind
     from rfbulk.core.report import UploadReport
@@ -51,6 +49,8 @@ class Filling:
             CheckpointBusy, CheckpointDamaged, NoRoom: the checkpoint cannot be used.
             TransferFailed, WaitTimeout: as they say; `report` is attached.
         """
+        from rfbulk.client.uploading import upload_images
+
         return await upload_images(self._context, source, batch_id, options=options, on_event=on_event, stop=stop)
 
     async def upload_videos(
@@ -67,6 +67,8 @@ class Filling:
         What is no video by its first bytes is named instead of sent. Else all is as with `upload_images`; what
         `options` say of shards is said of single videos.
         """
+        from rfbulk.client.uploading import upload_videos
+
         return await upload_videos(self._context, source, batch_id, options=options, on_event=on_event, stop=stop)
 
     # ingests without upload
@@ -91,6 +93,8 @@ class Filling:
             UsageError, SourceError: nothing was asked for; a bad file's first faults are named by line.
             RfbulkError: as `upload_images`; `ingest_report` is attached once anything was asked for.
         """
+        from rfbulk.client import ingesting
+
         return await ingesting.ingest_references(
             self._context, references, batch_id, media, options=options, on_event=on_event, stop=stop
         )
@@ -115,6 +119,8 @@ class Filling:
             UsageError, SourceError, NotAuthorised: the bucket cannot be read or signed for.
             RfbulkError: as `ingest_references`.
         """
+        from rfbulk.client.bucket_ingest import Objects, ingest_bucket
+
         sources = [source] if isinstance(source, str | os.PathLike) else list(source)
         wanted = Objects(sources, media, objects or ObjectOptions())
         return await ingest_bucket(self._context, wanted, batch_id, options=options, on_event=on_event, stop=stop)
@@ -132,6 +138,8 @@ class Filling:
 
         The same call again asks for nothing new, unless `options.ingest_id` is another. Raises as `ingest_references`.
         """
+        from rfbulk.client import ingesting
+
         return await ingesting.ingest_query(
             self._context, query, batch_id, options=options, on_event=on_event, stop=stop
         )
