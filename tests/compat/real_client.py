@@ -19,6 +19,7 @@ from tests.compat.client import Run, install_client, say
 from tests.compat.exports import try_export
 from tests.compat.ingests import try_ingests
 from tests.compat.jobs import try_jobs
+from tests.compat.roads import try_roads
 from tests.compat.uploads import try_batch
 
 
@@ -36,6 +37,7 @@ def main() -> int:
         try_export(run)
         try_ingests(run)
         try_jobs(run)
+        try_roads(run)
     say(f"{run.passed} passed, {len(run.failed)} failed")
     return 1 if run.failed else 0
 
