@@ -161,8 +161,8 @@ def goes_alone(kind: FetchKind, name: str) -> bool:
 
 
 def group_size(waiting: int, level: int) -> int:
-    """How many small files go together, of so many that wait: each of `level` places gets some of them, twice."""
-    return max(1, min(MOST_IN_GROUP, -(-waiting // max(1, 2 * level))))
+    """How many small files go together, of so many that are left: each of `level` places gets some of them, twice."""
+    return min(MOST_IN_GROUP, -(-waiting // max(1, 2 * level)))
 
 
 class Next(StrEnum):

@@ -20,12 +20,11 @@ from rfbulk.pipeline.export_tally import ExportLoad, ExportTally
 from rfbulk.pipeline.fetching import Fetcher
 from rfbulk.pipeline.fresh_urls import FileListing, FreshUrls, Wanted
 from rfbulk.pipeline.gate import Gate
-from rfbulk.pipeline.listing_files import LOOK_AHEAD_GROUPS, FileLister
+from rfbulk.pipeline.grouping import Groups
+from rfbulk.pipeline.listing_files import FileLister
 from rfbulk.pipeline.recording import Recorder
 
 if TYPE_CHECKING:
-    from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
-
     from rfbulk.core.export_report import ExportReport
     from rfbulk.core.model import BatchId
     from rfbulk.core.retry import RetryPolicy
@@ -100,9 +99,7 @@ class _Export:
             fresh_urls=FreshUrls(self._listing),
             recorder=self._recorder,
         )
-        self._lister = FileLister(
-            ports, self._listing, self._tally, options.unpack, lambda: self._gate.pace.level, self._check_failures
-        )
+        self._lister = FileLister(ports, self._listing, self._tally, options.unpack, self._check_failures)
 
     async def run(self) -> ExportReport:
         self._ports.reach(Failpoint.CHECKPOINT_OPENED)
@@ -180,46 +177,41 @@ class _Export:
                 await checkpoint.unstage(element)
 
     async def _fetch_all(self) -> None:
-        send, receive = anyio.create_memory_object_stream[list[Wanted]](LOOK_AHEAD_GROUPS)
-        with receive:
-            async with anyio.create_task_group() as tasks:
-                watch = anyio.CancelScope()
-                tasks.start_soon(self._limit_grace, tasks.cancel_scope, watch)
-                async with anyio.create_task_group() as work:
-                    work.start_soon(self._list, send)
-                    await self._dispatch(work, receive)
-                watch.cancel()
+        groups = Groups(self._gate, len(self._parts))
+        async with anyio.create_task_group() as tasks:
+            watch = anyio.CancelScope()
+            tasks.start_soon(self._limit_grace, tasks.cancel_scope, watch)
+            async with anyio.create_task_group() as work:
+                work.start_soon(self._list, groups)
+                await self._dispatch(work, groups)
+            watch.cancel()
 
-    async def _list(self, send: MemoryObjectSendStream[list[Wanted]]) -> None:
+    async def _list(self, groups: Groups) -> None:
         stop = self._request.stop
-        async with send, anyio.create_task_group() as tasks:
-            tasks.start_soon(cancel_when_stopped, stop, tasks.cancel_scope)
-            await self._lister.list_parts(self._parts, send)
-            tasks.cancel_scope.cancel()
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(cancel_when_stopped, stop, tasks.cancel_scope)
+                await self._lister.list_parts(self._parts, groups)
+                tasks.cancel_scope.cancel()
+        finally:
+            groups.close()
         if not stop.is_set():
             self._tally.is_listed = True
             await self._ports.checkpoint.record_fact("listing_finished", "yes")
             self._ports.reach(Failpoint.LISTING_FINISHED)
 
-    async def _dispatch(self, tasks: anyio.abc.TaskGroup, groups: MemoryObjectReceiveStream[list[Wanted]]) -> None:
+    async def _dispatch(self, tasks: anyio.abc.TaskGroup, groups: Groups) -> None:
         while not self._request.stop.is_set():
-            try:
-                group = groups.receive_nowait()
-            except anyio.WouldBlock:
-                self._gate.note_idle()
-                try:
-                    group = await groups.receive()
-                except anyio.EndOfStream:
-                    return
-            except anyio.EndOfStream:
+            group = await groups.take()
+            if group is None:
                 return
             await self._gate.enter()
             if self._request.stop.is_set():
                 self._gate.leave()
                 return
-            tasks.start_soon(self._carry, group)
+            tasks.start_soon(self._carry, group, groups)
 
-    async def _carry(self, group: list[Wanted]) -> None:
+    async def _carry(self, group: list[Wanted], groups: Groups) -> None:
         if not self._tally.in_flight and not self._tally.fetched:
             self._phase("fetching")
         self._tally.in_flight += 1
@@ -228,6 +220,7 @@ class _Export:
         finally:
             self._tally.in_flight -= 1
             self._gate.leave()
+            groups.look_again()
         self._check_failures()
 
     async def _limit_grace(self, fetching: anyio.CancelScope, watch: anyio.CancelScope) -> None:

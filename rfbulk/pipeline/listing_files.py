@@ -1,4 +1,4 @@
-"""Walks through what a batch lists, records it page by page, and hands on what is still to be fetched, in groups."""
+"""Walks through what a batch lists, records it page by page, and hands on what is still to be fetched."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ from rfbulk.core.exporting import (
     Listed,
     Part,
     Presence,
-    goes_alone,
-    group_size,
     kind_of,
 )
 from rfbulk.core.failpoints import Failpoint
@@ -26,22 +24,17 @@ from rfbulk.core.fetching import FetchKind
 from rfbulk.pipeline.fresh_urls import Wanted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from anyio.streams.memory import MemoryObjectSendStream
+    from collections.abc import Callable, Sequence
 
     from rfbulk.core.fetching import Fingerprint
     from rfbulk.core.wire import Page, RemoteFile
     from rfbulk.pipeline.export_ports import ExportPorts
     from rfbulk.pipeline.export_tally import ExportTally
     from rfbulk.pipeline.fresh_urls import FileListing
+    from rfbulk.pipeline.grouping import Groups
 
 MAX_WALKS = 4
 """Parts that are walked through at once."""
-
-LOOK_AHEAD_GROUPS = 64
-"""Groups that wait for a place, at most: two thousand small files, some megabytes of URLs, a second of the fastest
-line. Only what one page still holds beyond them may be in memory too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +45,10 @@ class FileLister:
     listing: FileListing
     tally: ExportTally
     unpack: bool
-    level: Callable[[], int]
     check_failures: Callable[[], None]
 
-    async def list_parts(self, parts: Sequence[Part], groups: MemoryObjectSendStream[list[Wanted]]) -> None:
-        """Walk through all parts, several at once, and send what is to be fetched. Returns once all is listed."""
+    async def list_parts(self, parts: Sequence[Part], groups: Groups) -> None:
+        """Walk through all parts, several at once, and put what is to be fetched. Returns once all is listed."""
         room = anyio.CapacityLimiter(MAX_WALKS)
 
         async def walk(part: Part) -> None:
@@ -67,10 +59,10 @@ class FileLister:
             for part in parts:
                 walks.start_soon(walk, part)
 
-    async def _list_part(self, part: Part, groups: MemoryObjectSendStream[list[Wanted]]) -> None:
+    async def _list_part(self, part: Part, groups: Groups) -> None:
         async def take(token: str | None, page: Page[RemoteFile]) -> None:
-            for group in self._groups(await self._wanted(part, token, page.items)):
-                await groups.send(group)
+            wanted = await self._wanted(part, token, page.items)
+            await groups.put(wanted, is_last=page.next_token is None)
 
         await self.listing.walk(part, take)
         self.tally.failed += await self.ports.checkpoint.end_part(part)
@@ -139,15 +131,6 @@ class FileLister:
     async def _look_at(self, marks: Sequence[tuple[str, Fingerprint]]) -> list[Presence]:
         """A disk that hangs may be left behind: this only looks."""
         return await anyio.to_thread.run_sync(self.ports.target.look, marks, abandon_on_cancel=True)
-
-    def _groups(self, wanted: Sequence[Wanted]) -> Iterator[list[Wanted]]:
-        """What may be large alone and first, what is small together."""
-        alone = [one for one in wanted if goes_alone(one.element.kind, one.element.name)]
-        yield from ([one] for one in alone)
-        small = [one for one in wanted if not goes_alone(one.element.kind, one.element.name)] if alone else wanted
-        size = group_size(len(small), self.level())
-        for start in range(0, len(small), size):
-            yield list(small[start : start + size])
 
 
 def _worst(presences: Sequence[Presence]) -> Presence:

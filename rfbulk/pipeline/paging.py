@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import anyio
+import anyio.lowlevel
 
 from rfbulk.core.paging import PageGuard
 from rfbulk.errors import RfbulkError
@@ -61,7 +62,7 @@ async def walk_pages_ahead(
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(ahead.ask)
             await take(at, page)
-        at, page = token, ahead.page()
+        at, page = token, await ahead.page()
     await take(at, page)
 
 
@@ -78,9 +79,10 @@ class _Ahead(Generic[T]):
         except RfbulkError as error:
             self._answer = error
 
-    def page(self) -> Page[T]:
+    async def page(self) -> Page[T]:
+        if self._answer is None:
+            await anyio.lowlevel.checkpoint()  # who asked was cancelled, and so is who wants it: a group may hide that
+            raise AssertionError("a page is wanted once it has been asked for")
         if isinstance(self._answer, RfbulkError):
             raise self._answer
-        if self._answer is None:
-            raise AssertionError("a page is wanted once it has been asked for")
         return self._answer

@@ -79,7 +79,7 @@ async def test_phases_and_progress_are_told_and_no_event_is_of_one_small_file(ma
     assert (last.files_listed, last.files_fetched, last.fetches_in_flight, last.listing_finished) == (40, 40, 0, True)
     groups = [event.files for event in world.events if isinstance(event, FilesFetched)]
     assert sum(groups) == 40
-    assert len(groups) <= 4
+    assert len(groups) <= 12
 
 
 async def test_a_page_is_asked_for_while_the_one_before_is_recorded_and_downloads_do_not_wait_for_it(

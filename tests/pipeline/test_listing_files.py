@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from rfbulk.core.exporting import Presence
+from rfbulk.core.exporting import MOST_IN_GROUP, Presence
 from rfbulk.core.failpoints import Failpoint
 from rfbulk.core.fetching import Fingerprint
-from rfbulk.pipeline.listing_files import LOOK_AHEAD_GROUPS, MAX_WALKS
+from rfbulk.pipeline.grouping import LOOK_AHEAD_FILES
+from rfbulk.pipeline.listing_files import MAX_WALKS
 from tests.pipeline.conftest import MakeExport
 from tests.support.export_fakes import Remote
 
@@ -18,19 +19,20 @@ pytestmark = pytest.mark.anyio
 
 async def test_pages_are_listed_ahead_but_no_further_than_the_look_ahead(make_export: MakeExport) -> None:
     """URLs end, and memory is bounded: what waits for a place is not much."""
-    world = make_export(200)
+    page = 500
+    world = make_export(14 * page)
+    world.batch.page_size = page
     listed_at_first_fetch: list[int] = []
 
     def note(event: object) -> None:
         if type(event).__name__ == "FilesFetched" and not listed_at_first_fetch:
             listed_at_first_fetch.append(world.batch.listings.total())
 
-    world.listener, world.receiver.seconds = note, 0.5
-    world.batch.lifetime = 1e9
+    world.listener, world.receiver.seconds = note, 0.01
     report = await world.export(concurrency=1)
-    groups_a_page = 2
-    assert 10 < listed_at_first_fetch[0] <= LOOK_AHEAD_GROUPS // groups_a_page + 3  # one in hand, one that is asked for
-    assert (report.fetched, world.batch.listings.total()) == (200, 50)
+    most_there = -(-LOOK_AHEAD_FILES // page) + 1  # what waits, and one group that does not any more
+    assert 3 <= listed_at_first_fetch[0] <= most_there + 2  # one that waits to be let in, one that is asked for
+    assert (report.fetched, world.batch.listings.total()) == (14 * page, 14)
 
 
 async def test_what_may_be_large_goes_first_and_alone(make_export: MakeExport) -> None:
@@ -40,7 +42,17 @@ async def test_what_may_be_large_goes_first_and_alone(make_export: MakeExport) -
     world.batch.page_size = 100
     await world.export(concurrency=1)
     assert [path.rpartition("/")[2] for path in world.receiver.fetched[:2]] == ["a.tar", "b.mp4"]
-    assert world.receiver.groups == [1, 1, 10, 10]
+    assert world.receiver.groups == [1, 1, 10, 5, 3, 1, 1]
+
+
+async def test_small_pages_make_large_groups(make_export: MakeExport) -> None:
+    """A service may list little at a time: what a group costs must not be paid for each page."""
+    world = make_export(400)
+    world.receiver.seconds = 0.1
+    report = await world.export(concurrency=2)
+    assert (report.fetched, world.batch.listings.total()) == (400, 100)
+    full = world.receiver.groups.count(MOST_IN_GROUP)
+    assert full * MOST_IN_GROUP > 250
 
 
 async def test_parts_are_walked_through_together_but_not_all_of_many(make_export: MakeExport) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import anyio
+import anyio.lowlevel
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -79,3 +80,20 @@ async def test_a_listing_that_goes_round_ends() -> None:
 
     with anyio.fail_after(5), pytest.raises(ProtocolError):
         await walk_pages_ahead("list", "it", page_at, take)
+
+
+async def test_a_walk_that_is_cancelled_while_a_page_is_asked_for_ends_as_cancelled() -> None:
+    """A task group whose own work is done may swallow the cancellation that only its child has met."""
+    with anyio.CancelScope() as scope:
+
+        async def page_at(token: str | None) -> Page[int]:
+            if token is not None:
+                scope.cancel()
+                await anyio.lowlevel.checkpoint()
+            return Page((1,), "2")
+
+        async def take(_token: str | None, _page: Page[int]) -> None:
+            return
+
+        await walk_pages_ahead("list", "it", page_at, take)
+    assert scope.cancelled_caught
