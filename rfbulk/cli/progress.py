@@ -13,7 +13,7 @@ import click
 import msgspec
 
 from rfbulk.cli.export_progress import line_of_export
-from rfbulk.cli.printing import duration, plain, size
+from rfbulk.cli.printing import duration, number, plain, size
 from rfbulk.errors import UsageError
 from rfbulk.events import (
     ConfirmProgress,
@@ -145,7 +145,9 @@ def line_of_job(job: JobProgress) -> str:
 
 def line_of_ingest(progress: IngestProgress) -> str:
     """Return how far an ingest of references is."""
-    pieces = [f"{progress.accepted:,} of {progress.found:,} references accepted", f"{progress.requests:,} requests"]
+    pieces = [number(progress.requests, "request")]
+    if progress.found:  # of lists and queries the service alone knows how many there are
+        pieces.insert(0, f"{progress.accepted:,} of {progress.found:,} references accepted")
     if progress.failures:
         pieces.append(f"{progress.failures:,} failures")
     return ", ".join(pieces)

@@ -70,9 +70,9 @@ class BarePacker:
     def close(self) -> None:
         """Give back the descriptor; nothing more can be handed out."""
         self._left = 0
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        file, self._file = self._file, -1  # a thread that is left behind must not close it a second time
+        if file >= 0:
+            os.close(file)
 
     def next_chunk(self) -> memoryview:
         """Return the next bytes of the file, or none after its end. Blocking.

@@ -63,3 +63,10 @@ def test_what_is_named_is_bounded_and_safe_to_show() -> None:
     assert (len(state.failed), len(state.failed_files), state.shards) == (MAX_NAMED, MAX_NAMED, {RowKind.ERROR: 300})
     assert "c4n4ry" not in str(state)
     assert "\x1b" not in state.failed_files[0][0]
+
+
+@pytest.mark.parametrize(("is_quiet", "verdict"), [(False, Readiness.WAIT), (True, Readiness.FAILED)])
+def test_files_that_failed_are_not_waited_for(is_quiet: bool, verdict: Readiness) -> None:
+    """The shards have succeeded, and say themselves which of their files are missing."""
+    state = BatchState(7, 9, failed_files=[("a.jpg", "no image"), ("b.jpg", "no image")])
+    assert readiness(state, is_quiet=is_quiet) is verdict

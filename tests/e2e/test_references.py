@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from rfbulk import Client, IngestOptions, IngestReport, RfbulkError
@@ -172,3 +173,61 @@ async def test_no_url_stays_behind(client: Client, emulator: Emulator, tmp_path:
     await client.ingest_references(path, "refs", "images", options=QUICK)
     for left in (tmp_path / "state").rglob("*.sqlite*"):
         assert b"canary" not in left.read_bytes()
+
+
+@pytest.mark.usefixtures("small_requests")
+async def test_what_leaves_the_list_while_its_request_is_unanswered_is_named(
+    client: Client, emulator: Emulator, tmp_path: Path
+) -> None:
+    """The request is made again under its name, with what is left of it."""
+    emulator.faults.add("references:status=400,after=1")
+    path = write_list(tmp_path / "list.jsonl", 50)
+    with pytest.raises(RfbulkError):
+        await client.ingest_references(path, "refs", "images", options=QUICK)
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:30] + lines[40:]))
+    report = await client.ingest_references(path, "refs", "images", options=QUICK)
+    assert (report.planned, report.sent, report.failed, report.requests) == (50, 40, 10, 3)
+    assert [failure.name for failure in report.failures] == [f"{number}.png" for number in range(30, 40)]
+    assert emulator.ledger("refs").names.total() == 40
+    path.write_text("".join(lines))
+    report = await client.ingest_references(path, "refs", "images", options=QUICK)
+    assert (report.planned, report.sent, report.failed) == (50, 50, 0)
+    assert emulator.ledger("refs").names == names(50)
+
+
+async def test_a_name_that_leads_elsewhere_now_is_told_and_not_asked_for(
+    client: Client, emulator: Emulator, tmp_path: Path
+) -> None:
+    path = write_list(tmp_path / "list.jsonl", 3)
+    await client.ingest_references(path, "refs", "images", options=QUICK)
+    path.write_text(path.read_text().replace("bucket.example/1", "bucket.example/other"))
+    report = await client.ingest_references(path, "refs", "images", options=QUICK)
+    assert (report.sent, report.changed, report.has_failures) == (3, 1, True)
+    assert emulator.ledger("refs").names == names(3)
+
+
+@pytest.mark.usefixtures("small_requests")
+@pytest.mark.parametrize("seconds", [0.005, 0.02, 0.05])
+async def test_cancelled_anywhere_and_said_again_each_comes_once(
+    client: Client, emulator: Emulator, tmp_path: Path, seconds: float
+) -> None:
+    path = write_list(tmp_path / "list.jsonl", 70)
+    with anyio.move_on_after(seconds):
+        await client.ingest_references(path, "refs", "images", options=QUICK)
+    report = await client.ingest_references(path, "refs", "images", options=QUICK)
+    assert (report.sent, report.is_confirmed) == (70, True)
+    assert emulator.ledger("refs").names == names(70)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("anyio_backend", [("asyncio", {"use_uvloop": True})])
+async def test_45000_references_repeat_without_doubling(client: Client, emulator: Emulator, tmp_path: Path) -> None:
+    emulator.faults.add("references:swallow,after=1")
+    path = write_list(tmp_path / "list.jsonl", 45_000)
+    for _ in range(2):
+        report = await client.ingest_references(path, "refs", "images", options=options(restart=True))
+        assert (report.sent, report.requests, report.is_confirmed) == (45_000, 3, True)
+    assert report.duplicated == 3
+    ledger = emulator.ledger("refs")
+    assert (len(ledger.names), ledger.names.total()) == (45_000, 45_000)
