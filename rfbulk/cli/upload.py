@@ -6,7 +6,6 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import anyio.to_thread
 import click
 import msgspec
 
@@ -17,7 +16,7 @@ from rfbulk.cli.progress import progress_printer
 from rfbulk.cli.running import Session, run, settings_of
 from rfbulk.cli.sources import shown, sources_of
 from rfbulk.cli.upload_options import options_from, options_of_images, upload_options
-from rfbulk.client.sources import Source, open_sources
+from rfbulk.client.sources import Source, in_own_thread, open_sources
 from rfbulk.core.forms import SHARDS, SINGLES
 from rfbulk.core.forms import VIDEOS as FORM_OF_VIDEOS
 from rfbulk.core.media import IMAGES, VIDEOS, Media
@@ -134,9 +133,8 @@ def exit_code_of_report(report: UploadReport) -> ExitCode:
 
 
 async def _preview(session: Session, *, sources: list[Source], upload_options: UploadOptions, media: Media) -> int:
-    result = await anyio.to_thread.run_sync(
-        _plan, sources, upload_options, settings_of(session.options), media, abandon_on_cancel=True
-    )
+    settings = settings_of(session.options)
+    result = await in_own_thread(partial(_plan, sources, upload_options, settings, media))
     if session.options.json:
         print_json(msgspec.to_builtins(result))
     else:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
-import anyio
-import anyio.to_thread
-
 from rfbulk.client.ingesting import Origin, ingest_from
-from rfbulk.client.sources import patience_of
+from rfbulk.client.sources import in_own_thread, patience_of
 from rfbulk.core.media import IMAGES, VIDEOS
 from rfbulk.core.objects import is_bucket
 from rfbulk.core.selection import Selection
@@ -23,6 +22,8 @@ from rfbulk.pipeline.ingesting import References
 from rfbulk.settings import ObjectOptions
 
 if TYPE_CHECKING:
+    import anyio
+
     from rfbulk.client.context import Context
     from rfbulk.client.sources import StrPath
     from rfbulk.core.ingest_report import IngestReport
@@ -52,10 +53,10 @@ async def ingest_bucket(
     stop: anyio.Event | None,
 ) -> IngestReport:
     """As `Client.ingest_bucket` promises."""
-    source = await anyio.to_thread.run_sync(open_objects, objects, context.settings)
-    what = References(objects.media, BucketReferences(source, objects.options.url_expiry_seconds))
-    origin = Origin(", ".join(source.identities), objects.options.names)
-    return await ingest_from(context, what, origin, batch_id, options=options, on_event=on_event, stop=stop)
+    with closing(await in_own_thread(partial(open_objects, objects, context.settings))) as source:
+        what = References(objects.media, BucketReferences(source, objects.options.url_expiry_seconds))
+        origin = Origin(", ".join(source.identities), objects.options.names)
+        return await ingest_from(context, what, origin, batch_id, options=options, on_event=on_event, stop=stop)
 
 
 def open_objects(objects: Objects, settings: Settings) -> BucketSource:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from rfbulk.core.media import IMAGES, Media
 from rfbulk.core.objects import is_bucket
 from rfbulk.edge.bucket_source import BucketSource, open_bucket_source
 from rfbulk.edge.bucket_stores import Patience
+from rfbulk.edge.lines import Call
 from rfbulk.edge.path_list import PathList
 from rfbulk.edge.source import (
     FileSource,
@@ -22,6 +23,7 @@ from rfbulk.edge.source import (
     refuse_clashes,
     resolved,
 )
+from rfbulk.edge.threads import call_in_thread
 from rfbulk.errors import UsageError
 from rfbulk.senders.attempts import Pack, pack_checked, pack_files
 from rfbulk.senders.bare import pack_bare
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Opened", "PathList", "Source", "StrPath", "each_of", "open_sources", "patience_of"]
 
+T = TypeVar("T")
 StrPath: TypeAlias = str | os.PathLike[str]
 Source: TypeAlias = StrPath | PathList
 """A folder, a file, the address of a bucket, or a list of paths."""
@@ -83,6 +86,11 @@ class Opened:
                 advice="--by-reference lets the service fetch them from the bucket",
             )
 
+    def close(self) -> None:
+        """Let nothing wait for the source any more."""
+        if isinstance(self.source, BucketSource):
+            self.source.close()
+
     def most_at_once(self, options: UploadOptions) -> int:
         """How many of its shards the memory allows in flight.
 
@@ -127,6 +135,11 @@ def open_sources(
     if needs_clash_check(names, opened.source):
         refuse_clashes(opened.source)
     return opened
+
+
+async def in_own_thread(work: Callable[[], T]) -> T:
+    """Do work that may hang on a disk or a line in a thread that keeps nobody from ending: it is left behind then."""
+    return await call_in_thread(work, Call(lambda _count: None), name="rfbulk-open")
 
 
 def patience_of(settings: Settings) -> Patience:

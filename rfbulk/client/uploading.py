@@ -12,7 +12,7 @@ import anyio.to_thread
 import msgspec
 
 from rfbulk.client.context import Context, uploads_dir
-from rfbulk.client.sources import Opened, Source, StrPath, each_of, open_sources
+from rfbulk.client.sources import Opened, Source, StrPath, each_of, in_own_thread, open_sources
 from rfbulk.core.forms import SHARDS, SINGLES, VIDEOS, Form
 from rfbulk.core.imagecheck import ImageCheck
 from rfbulk.core.limits import batch_id as checked_batch_id
@@ -79,10 +79,24 @@ async def _upload_as(
     on_event: OnEvent,
     stop: anyio.Event | None,
 ) -> UploadReport:
-    batch = checked_batch_id(batch_id)
+    checked_batch_id(batch_id)
     selection = Selection(options.include, options.exclude, options.recursive)
     media = VIDEO_FILES if form.media == "videos" else IMAGE_FILES
-    opened = await anyio.to_thread.run_sync(open_sources, sources, selection, options.names, context.settings, media)
+    opening = partial(open_sources, sources, selection, options.names, context.settings, media)
+    with closing(await in_own_thread(opening)) as opened:
+        return await _upload_from(opened, form, context, batch_id, options, on_event, stop)
+
+
+async def _upload_from(
+    opened: Opened,
+    form: Form,
+    context: Context,
+    batch_id: str,
+    options: UploadOptions,
+    on_event: OnEvent,
+    stop: anyio.Event | None,
+) -> UploadReport:
+    batch = checked_batch_id(batch_id)
     opened.check(form, options)
     most_at_once = opened.most_at_once(options)
     workspace = await context.persist(context.api.workspace)

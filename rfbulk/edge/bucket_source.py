@@ -76,6 +76,11 @@ class BucketSource:
         """Return the sources as the checkpoint knows them: with the server, where it is not the cloud's own."""
         return tuple(_identity(root.bucket) for root in self.opened)
 
+    def close(self) -> None:
+        """Let nothing wait for a listing any more."""
+        for root in self.opened:
+            root.bucket.ended.set()
+
     def scan(self) -> Iterator[ScanGroup]:
         """List all roots, group by group, in the order of their keys.
 
@@ -152,7 +157,7 @@ def _settled(bucket: Bucket, media: Media) -> tuple[Bucket, Listed | None]:
         except BucketTrouble as trouble:
             raise TroublePassing("read source", address.text, cause=str(trouble), advice="try again") from None
     folder = Address(address.cloud, address.bucket, f"{address.key}/")
-    return Bucket(folder, bucket.opened), None
+    return Bucket(folder, bucket.opened, bucket.ended), None
 
 
 def _label(address: Address) -> bytes:

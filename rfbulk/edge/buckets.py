@@ -6,9 +6,12 @@ The library's own texts hold URLs, which may hold a SAS, so nothing of them is p
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as WaitingTooLong
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
@@ -30,6 +33,7 @@ T = TypeVar("T")
 PAGE: Final = 1000
 """Objects that stores list at a time, and so the most that a listing holds."""
 
+_LOOK_SECONDS: Final = 0.2
 PIECE_BYTES: Final = 512 << 10
 
 _STATUS: Final = re.compile(r"non-2xx status code: ([0-9]{3})")
@@ -76,17 +80,20 @@ class Listed(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """A bucket. Every method blocks, may be called from any thread, and lets out besides the named errors:
+    """A bucket. Setting `ended` ends waits for listings and heads at once, with a BucketTrouble.
+
+    Every method blocks, may be called from any thread, and lets out besides the named errors:
 
     - `BucketTrouble`: it may be better the next time
     - `NotAuthorised`, `SourceError`: the bucket cannot be read at all
-    """  # noqa: D400 - the list ends it
+    """
 
     address: Address
     opened: OpenStore
+    ended: threading.Event = field(default_factory=threading.Event)
 
     def pages(
-        self, folder: str, policy: RetryPolicy, *, sleep: Callable[[float], None] = time.sleep
+        self, folder: str, policy: RetryPolicy, *, sleep: Callable[[float], object] | None = None
     ) -> Iterator[list[Listed]]:
         """Yield the objects below `folder` by key, a page at a time.
 
@@ -95,6 +102,7 @@ class Bucket:
         Raises:
             TroublePassing: nothing came for all of the policy's budget.
         """
+        sleep = sleep or self.ended.wait
         last, failures, began = None, 0, 0.0
         while True:
             try:
@@ -107,7 +115,7 @@ class Bucket:
                 failures += 1
                 elapsed = time.monotonic() - began
                 delay = next_delay(policy, failures=failures, elapsed=elapsed, retry_after=None, jitter=0.5)
-                if delay is None:
+                if delay is None or self.ended.is_set():
                     raise self._passing("list", trouble) from None
                 sleep(delay)
             else:
@@ -115,7 +123,7 @@ class Bucket:
 
     def head(self, key: str) -> ObjectState:
         """Look at an object. Raises ObjectGone, ObjectDenied."""
-        return self._told(lambda: _state(_library().head(self.opened.store, key)))
+        return self._told(lambda: self._patiently(lambda: _state(_library().head(self.opened.store, key))))
 
     def read(self, key: str, size: int) -> tuple[ObjectState, memoryview]:
         """Read an object whole, unless it has another size by now. Raises ObjectGone, ObjectDenied."""
@@ -148,18 +156,40 @@ class Bucket:
     def _listing(self, folder: str, behind: str | None) -> Iterator[list[Listed]]:
         listing = _library().list(self.opened.store, folder or None, offset=behind, chunk_size=PAGE)
         pages = iter(listing)
-        while page := self._told(lambda: next(pages, None), is_listing=True):
+        while page := self._told(lambda: self._patiently(lambda: next(pages, None)), is_listing=True):
             yield [Listed(found["path"], _state(found)) for found in page]
 
     def _watched(self, pieces: Iterator[memoryview]) -> Iterator[memoryview]:
         while (piece := self._told(lambda: next(pieces, None))) is not None:
             yield piece
 
+    def _patiently(self, work: Callable[[], T]) -> T:
+        """Do what nothing can call off in a thread that may be left behind, where it keeps nobody from ending."""
+        outcome: Future[T] = Future()
+
+        def run() -> None:
+            try:
+                outcome.set_result(work())
+            except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+                outcome.set_exception(error)
+
+        threading.Thread(target=run, name="rfbulk-list", daemon=True).start()
+        while True:
+            try:
+                return outcome.result(_LOOK_SECONDS)
+            except WaitingTooLong:
+                if outcome.done():
+                    raise  # it is what the work raised
+                if self.ended.is_set():
+                    raise BucketTrouble("it was called off") from None
+
     def _told(self, work: Callable[[], T], *, is_listing: bool = False) -> T:
         from obstore.exceptions import BaseError  # noqa: PLC0415 - an extra
 
         try:
             return work()
+        except BucketTrouble:
+            raise
         except (BaseError, OSError, ValueError) as error:
             failure = _translated(error, self.address, is_listing=is_listing)
         raise failure  # outside of `except`: not even the context holds the library's text

@@ -140,7 +140,7 @@ class AskForReferences:
     async def ask_for_all(self) -> None:
         """Walk the source and ask for all that has not been accepted."""
         scan = self._source.scan()
-        while (group := await anyio.to_thread.run_sync(_next_of, scan)) is not None:
+        while (group := await anyio.to_thread.run_sync(_next_of, scan, abandon_on_cancel=True)) is not None:
             await self._take(group)
         for number in list(self._again):
             await self._ask_again(number)

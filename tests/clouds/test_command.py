@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import anyio.to_thread
 import pytest
 
 from rfbulk.emulator import Emulator, EmulatorOptions
 from tests.clouds.test_references import ENDPOINTS, urls_of
 from tests.clouds.test_relay import hashes_of, images
-from tests.crash.commands import KEY, Commands, closes, until
+from tests.crash.commands import KEY, Commands, closes, together, until
 from tests.support.clouds import Bucket, NewBucket
 from tests.support.tls_front import tls_front
 
@@ -83,8 +85,8 @@ async def test_a_bucket_is_referred_to_without_a_secret(
     server = urlsplit(plain.environment[name])
     with tls_front(tmp_path, server.port or 0) as (url, authority):
         env = variables(plain) | {name: url + server.path}
-        line = ["upload", "images", f"{plain.url}/in/**/*.jpg", "-b", "refs", "--by-reference", "--ca-file", authority]
-        more = [
+        line = ("upload", "images", f"{plain.url}/in/**/*.jpg", "-b", "refs", "--by-reference", "--ca-file", authority)
+        more = (
             "--url-expiry",
             "1h",
             "--json",
@@ -93,7 +95,7 @@ async def test_a_bucket_is_referred_to_without_a_secret(
             "-vv",
             "--log-file",
             commands.home / "log.jsonl",
-        ]
+        )
         ended = await commands.run(*line, *more, **env)
     assert (ended.code, ended.json["sent"], ended.json["is_confirmed"]) == (0, 30, True), ended
     assert len(urls_of(emulator, "refs")) == 30
@@ -121,6 +123,22 @@ async def test_a_command_killed_while_it_relays_goes_on_when_it_is_said_again(
     ended = await commands.run(*line, "--shard-images", "10", **variables(plain))
     assert (ended.code, ended.json["sent"], closes(ended.json)) == (0, 200, True), ended
     assert hashes_of(objects) == emulator.ledger("killed").hashes
+
+
+async def test_an_interrupt_ends_commands_whose_bucket_does_not_answer(commands: Commands) -> None:
+    """What waits for a dead server in a library cannot be called off: it must be left behind."""
+
+    async def interrupt(more: tuple[str, ...]) -> None:
+        with socket.create_server(("127.0.0.1", 0), backlog=100) as dead:
+            url = f"http://127.0.0.1:{dead.getsockname()[1]}"
+            env: Any = {"AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+            async with commands.started("upload", "images", "s3://b/in/", "-b", "dead", *more, **env) as running:
+                asked, _ = await anyio.to_thread.run_sync(dead.accept)
+                with asked:
+                    running.signal(signal.SIGINT)
+                    assert (await running.ended(seconds=15)).code == 130
+
+    await together(interrupt, [(), ("--dry-run",), ("--by-reference",)])
 
 
 @pytest.mark.slow
