@@ -50,6 +50,11 @@ class Pace:
         self._hold = 0
         self._has_slowed = False
 
+    def begin_at(self, level: int) -> None:
+        """Begin at another level, within the limits. Without effect once the level has been moved."""
+        if self.level == self.limits.first and not self._has_slowed:
+            self.level = max(self.limits.least, min(level, self.limits.most))
+
     def slow_down(self) -> bool:
         """Halve the level, at most once a window. True if it changed."""
         if self._has_slowed:

@@ -11,6 +11,7 @@ import anyio.abc
 
 from rfbulk.core.exporting import Part, unknown_parts
 from rfbulk.core.failpoints import Failpoint
+from rfbulk.core.fetching import FetchKind
 from rfbulk.core.pacing import Pace, PaceLimits
 from rfbulk.errors import RfbulkError, TransferFailed, UsageError
 from rfbulk.events import Phase, PhaseChanged, Warned
@@ -40,6 +41,10 @@ second, before eight threads have spent seconds of waiting for one interpreter."
 
 FIRST_LEVEL = 8
 """Connections to begin with: each spends most of its time waiting for answers."""
+
+LEAST_ARCHIVES = 2
+"""Archives to begin with where there is one core: one is received while another is unpacked. Where there are more, as
+many as cores: a further one would only wait for its turn. A line that is slower than the cores soon gets more."""
 
 FLUSH_SECONDS = 10.0
 """What a cancelled export gets to record what has landed. What it does not record is known again by its content."""
@@ -85,7 +90,7 @@ class _Export:
         first = options.concurrency or min(FIRST_LEVEL, most)
         fixed = options.concurrency is not None
         limits = PaceLimits(first if fixed else 1, first, first if fixed else most)
-        self._gate = Gate(Pace(limits), ports.clock, ExportLoad(self._tally, ports.clock, ports.cores))
+        self._gate = Gate(Pace(limits), ports.clock, ExportLoad(self._tally, ports.receiver, ports.cores))
         self._listing = FileListing(ports, request.batch, request.policy, self._gate, self._tally)
         self._recorder = Recorder(ports, self._tally)
         self._fetcher = Fetcher(
@@ -201,10 +206,14 @@ class _Export:
             self._ports.reach(Failpoint.LISTING_FINISHED)
 
     async def _dispatch(self, tasks: anyio.abc.TaskGroup, groups: Groups) -> None:
+        has_begun = False
         while not self._request.stop.is_set():
             group = await groups.take()
             if group is None:
                 return
+            if not has_begun and group[0].element.kind is not FetchKind.PLAIN:
+                self._gate.pace.begin_at(max(LEAST_ARCHIVES, self._ports.cores))
+            has_begun = True
             await self._gate.enter()
             if self._request.stop.is_set():
                 self._gate.leave()

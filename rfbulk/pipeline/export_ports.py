@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from rfbulk.pipeline.ports import Load
+
 if TYPE_CHECKING:
     from rfbulk.core.export_report import ExportFailure, ExportTotals, KeptApart, RefusedMember
     from rfbulk.core.exporting import Element, FailReason, Listed, MemberFile, Part, Presence
@@ -32,7 +34,7 @@ class ExportService(Protocol):
         """List one page of files."""
 
 
-class Receiver(Protocol):
+class Receiver(Load, Protocol):
     """Makes one attempt to fetch each remote file of a group, and lands what is whole."""
 
     async def fetch(self, jobs: Sequence[FetchJob], on_bytes: Callable[[int], None]) -> list[FetchResult]:

@@ -12,7 +12,7 @@ from rfbulk.events import ExportProgress, RemoteFileNamed
 if TYPE_CHECKING:
     from rfbulk.core.export_report import ExportFailure
     from rfbulk.events import OnEvent
-    from rfbulk.pipeline.ports import Clock
+    from rfbulk.pipeline.ports import Load
 
 
 @dataclass(slots=True)
@@ -65,23 +65,24 @@ class ExportTally:
 
 
 class ExportLoad:
-    """What an export costs the machine.
+    """What an export costs those that receive.
 
-    Small files are the interpreter's work, which one thread does at a time. The bytes of large ones are received,
-    hashed, inflated and written outside of it, so that every core counts as one more.
+    Small files are the work of interpreters, each of which does one thing at a time. The bytes of large ones are
+    received, hashed, inflated and written outside of them, so that every core counts as one.
     """
 
-    def __init__(self, tally: ExportTally, clock: Clock, cores: int) -> None:
+    def __init__(self, tally: ExportTally, receiver: Load, cores: int) -> None:
         self._tally = tally
-        self._clock = clock
+        self._receiver = receiver
         self._cores = cores
 
     @property
     def interpreters(self) -> int:
-        """How many there are as it were: as many as cores while most bytes are of large files."""
+        """How many there are as it were: at least as many as cores while most bytes are of large files."""
         is_mostly_large = 2 * self._tally.bytes_of_large > self._tally.bytes_received
-        return self._cores if is_mostly_large else 1
+        own = self._receiver.interpreters
+        return max(own, self._cores) if is_mostly_large else own
 
     def cpu_seconds(self) -> float:
-        """Processor time of this process."""
-        return self._clock.cpu_seconds()
+        """Processor time of all that receives."""
+        return self._receiver.cpu_seconds()

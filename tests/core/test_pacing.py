@@ -119,3 +119,17 @@ def test_busy_interpreters_do_not_undo_what_the_service_asked_for() -> None:
         pace.window(100.0, cpu_share=0.9, interpreters=4)
         levels.append(pace.level)
     assert levels == [4] * (HOLD_WINDOWS + 1) + [8]
+
+
+@given(LIMITS, st.integers(0, 100))
+def test_it_begins_where_it_is_told_to_within_its_bounds(limits: PaceLimits, level: int) -> None:
+    pace = Pace(limits)
+    pace.begin_at(level)
+    assert pace.level == max(limits.least, min(level, limits.most))
+
+
+def test_a_level_that_was_moved_before_the_beginning_stays() -> None:
+    pace = Pace(PaceLimits(1, 8, 32))
+    pace.slow_down()
+    pace.begin_at(2)
+    assert pace.level == 4

@@ -109,6 +109,21 @@ async def test_no_page_is_a_barrier(make_export: MakeExport) -> None:
     assert everything(world) == world.tree
 
 
+@pytest.mark.parametrize(("suffix", "cores", "first"), [("jpg", 4, 8), ("mp4", 4, 8), ("tar", 4, 4), ("tar", 1, 2)])
+async def test_archives_begin_with_a_place_for_each_core_and_plain_files_with_more(
+    make_export: MakeExport, suffix: str, cores: int, first: int
+) -> None:
+    world = make_export([Remote(f"{number}.{suffix}", b"it") for number in range(20)])
+    world.batch.page_size, world.cores = 20, cores
+    most: list[int] = []
+    world.receiver.script.extend(
+        dataclasses.replace(GOOD, meanwhile=lambda: most.append(len(world.receiver.groups))) for _ in range(20)
+    )
+    world.receiver.seconds = 0.001
+    await world.export(concurrency=None)
+    assert most[0] == first
+
+
 async def test_each_part_lands_in_a_folder_of_its_own(make_export: MakeExport) -> None:
     world = make_export([Remote("a.jpg", b"1", part="images"), Remote("a.jpg", b"2", part="labels")])
     world.batch.parts_there = ["images", "labels"]

@@ -6,7 +6,6 @@ from rfbulk.core.export_report import ExportFailure
 from rfbulk.core.exporting import FailReason
 from rfbulk.events import Event, RemoteFileNamed
 from rfbulk.pipeline.export_tally import ExportLoad, ExportTally
-from tests.support.fakes import FakeClock
 
 
 def test_a_failure_is_counted_and_told() -> None:
@@ -18,15 +17,25 @@ def test_a_failure_is_counted_and_told() -> None:
     assert tally.progress(2.0, 4).failures == 1
 
 
-def test_small_files_are_the_work_of_one_interpreter_and_large_ones_of_every_core() -> None:
-    clock = FakeClock()
-    tally = ExportTally(lambda _event: None, 0.0)
-    load = ExportLoad(tally, clock, 8)
+class Receiver:
+    """What receives, by its load alone."""
+
+    interpreters = 1
+
+    def cpu_seconds(self) -> float:
+        return 3.0
+
+
+def test_small_files_are_the_work_of_the_interpreters_and_large_ones_of_every_core() -> None:
+    tally, receiver = ExportTally(lambda _event: None, 0.0), Receiver()
+    load = ExportLoad(tally, receiver, 8)
     assert load.interpreters == 1
+    receiver.interpreters = 2
     tally.receive(100, is_large=False)
     tally.receive(100, is_large=True)
-    assert load.interpreters == 1
+    assert load.interpreters == 2
     tally.receive(1, is_large=True)
     assert load.interpreters == 8
-    clock.cpu = 3.0
+    receiver.interpreters = 9
+    assert load.interpreters == 9
     assert (load.cpu_seconds(), tally.bytes_received) == (3.0, 201)

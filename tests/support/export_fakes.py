@@ -194,6 +194,7 @@ class FakeReceiver:
         self.groups: list[int] = []
         self.landing_script: deque[FetchOutcome] = deque()
         self.seconds = 0.0
+        self.interpreters = 1
         self.under_way: set[int] = set()
         self.discarded = 0
         self._batch = batch
@@ -204,6 +205,9 @@ class FakeReceiver:
     def fetched(self) -> list[str]:
         """The paths that were asked for, in order."""
         return [job.path for job in self.jobs]
+
+    def cpu_seconds(self) -> float:
+        return self._clock.cpu_seconds()
 
     async def fetch(self, jobs: Sequence[FetchJob], on_bytes: Callable[[int], None]) -> list[FetchResult]:
         assert self.under_way.isdisjoint(job.number for job in jobs), "a file is fetched twice at once"

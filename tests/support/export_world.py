@@ -93,6 +93,7 @@ class ExportWorld:
     events: list[Event] = field(default_factory=list)
     reached: list[Failpoint] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
+    cores: int = 1
     interruption: Interruption = field(default_factory=Interruption)
     listener: Callable[[Event], None] = lambda _event: None
     _stack: ExitStack = field(default_factory=ExitStack)
@@ -148,6 +149,7 @@ class ExportWorld:
             clock=self.clock,
             tell=self._tell,
             reach=self._reach,
+            cores=self.cores,
         )
 
     def ports_without_checkpoint(self) -> port.ExportPorts:
