@@ -35,6 +35,8 @@ _OF_SENDING: Final = {
     "on_changed": "--on-changed",
     "max_failures": "--max-failures",
     "report": "--report",
+    "one_by_one": "--one-by-one",
+    "check_images": "--check-images",
 }
 """Options of an upload that mean nothing where the service fetches the bytes itself."""
 

@@ -27,7 +27,7 @@ from rfbulk.edge.threads import call_in_thread
 from rfbulk.errors import UsageError
 from rfbulk.senders.attempts import Pack, pack_checked, pack_files
 from rfbulk.senders.bare import pack_bare
-from rfbulk.senders.relaying import pack_objects
+from rfbulk.senders.relaying import pack_bare_object, pack_objects
 
 if TYPE_CHECKING:
     from rfbulk.core.forms import Form
@@ -58,7 +58,7 @@ class Opened:
     def pack(self, form: Form, *, checks: bool = False) -> Pack:
         """How its shards are made; with `checks`, of whole images alone."""
         if isinstance(self.source, BucketSource):
-            return partial(pack_objects, self.source)
+            return partial(pack_objects if form.has_tars else pack_bare_object, self.source)
         if not form.has_tars:
             return pack_bare
         return pack_checked if checks else pack_files
@@ -75,15 +75,14 @@ class Opened:
         """Refuse what buckets cannot do.
 
         Raises:
-            UsageError: their objects go in shards alone, and are not looked into.
+            UsageError: their objects go to signed URLs alone, and are not looked into.
         """
-        if isinstance(self.source, BucketSource) and (not form.has_tars or options.check_images):
-            what = "videos" if form.media == "videos" else "images one by one, or checked,"
+        if isinstance(self.source, BucketSource) and (not form.has_grants or options.check_images):
             raise UsageError(
                 "upload",
                 ", ".join(self.known_as),
-                cause=f"{what} are sent from this machine's files alone",
-                advice="--by-reference lets the service fetch them from the bucket",
+                cause="images one by one, or checked, are sent from this machine's files alone",
+                advice="leave out --one-by-one and --check-images",
             )
 
     def close(self) -> None:
@@ -129,7 +128,13 @@ def open_sources(
         )
     else:
         source = open_bucket_source(
-            buckets, selection, names, environment=os.environ, patience=patience_of(settings), policy=settings.retry
+            buckets,
+            selection,
+            names,
+            environment=os.environ,
+            patience=patience_of(settings),
+            policy=settings.retry,
+            media=media,
         )
         opened = Opened(source, source.identities)
     if needs_clash_check(names, opened.source):

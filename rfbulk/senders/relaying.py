@@ -38,16 +38,22 @@ def pack_objects(source: BucketSource, job: ShardJob, buffer: bytearray, call: C
     return RelayPacker(source, job.entries, job.trailer, buffer=buffer, call=call)
 
 
+def pack_bare_object(source: BucketSource, job: ShardJob, buffer: bytearray, call: Call) -> RelayPacker:
+    """Send the one object of a shard as it is."""
+    return RelayPacker(source, job.entries, None, buffer=buffer, call=call)
+
+
 class RelayPacker:
     """Hands out a shard's tar chunk by chunk, each in the same `buffer`, of any length.
 
     Every call may come from another thread, but one at a time. A chunk holds until the next one is asked for; asking
     behind the last one changes nothing. It fills the buffer, but for the last. `crc32c` and `bytes_out` cover what
-    was handed out. Waiting for a bucket ends when `call` is called off.
+    was handed out. Waiting for a bucket ends when `call` is called off. Without a trailer (None, not an empty one) it
+    hands out the contents alone, no tar.
     """
 
     def __init__(
-        self, source: BucketSource, entries: Sequence[Entry], trailer: bytes, *, buffer: bytearray, call: Call
+        self, source: BucketSource, entries: Sequence[Entry], trailer: bytes | None, *, buffer: bytearray, call: Call
     ) -> None:
         self.crc32c = 0
         self.bytes_out = 0
@@ -114,11 +120,15 @@ class RelayPacker:
         """Give the tar in pieces, none of which is empty."""
         for position, entry in enumerate(self._entries):
             contents = self._contents(position, entry)
+            if self._trailer is None:
+                yield from contents
+                continue
             yield member_head(entry.name, entry.size, entry.mtime_ns // _NANOSECONDS)
             yield from contents
             if end := padding(entry.size):
                 yield end
-        yield ending_of(self._trailer)
+        if self._trailer is not None:
+            yield ending_of(self._trailer)
 
     def _contents(self, position: int, entry: Entry) -> Iterator[memoryview]:
         """Give an object's content, of which the last piece only if nothing is missing and nothing follows."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from rfbulk import Client, UploadOptions
 from rfbulk.core.model import RefusalReason
 from rfbulk.emulator import Emulator, EmulatorOptions
+from rfbulk.errors import UsageError
 from tests.support.clouds import Bucket, hash_of
 from tests.support.folders import quick
 
@@ -113,3 +115,30 @@ async def test_faults_of_the_store_and_the_service_leave_no_trace(
     report = await client.upload_images(f"{bucket.url}/in", "rough", options=quick())
     assert hashes_of(objects) == emulator.ledger("rough").hashes
     assert (report.is_confirmed, report.closes, report.has_failures) == (True, True, False)
+
+
+async def test_videos_stream_from_a_bucket_to_urls_of_their_own(
+    bucket: Bucket, client: Client, emulator: Emulator
+) -> None:
+    clips = {f"in/clip-{size}.mp4": random.Random(size).randbytes(size) for size in (1, 700_000, 5 << 20)}
+    bucket.put_all(clips | {"in/a.jpg": b"x", "in/empty.mov": b""})
+    emulator.faults.add("put:reset,after-bytes=5000", "put:status=503")
+    report = await client.upload_videos(f"{bucket.url}/in", "films", options=quick())
+    assert (report.sent, report.refused, report.is_confirmed, report.closes) == (3, 1, True, True)
+    assert hashes_of(clips) == emulator.ledger("films").hashes
+    again = await client.upload_videos(f"{bucket.url}/in", "films", options=quick())
+    assert (again.already_sent, emulator.ledger("films").hashes) == (3, hashes_of(clips))
+
+
+async def test_what_buckets_cannot_do_is_said_before_anything_is_sent(
+    bucket: Bucket, client: Client, emulator: Emulator, tmp_path: Path
+) -> None:
+    bucket.put_all(images(3))
+    for options in (quick(one_by_one=True), quick(check_images=True)):
+        with pytest.raises(UsageError, match="this machine's files"):
+            await client.upload_images(bucket.url, "cannot", options=options)
+    with pytest.raises(UsageError, match="folders and buckets"):
+        await client.upload_images([bucket.url, tmp_path], "cannot")
+    with pytest.raises(UsageError, match="at once"):
+        await client.upload_images(bucket.url, "cannot", options=quick(concurrency=30))
+    assert emulator.requests["grant"] == 0
