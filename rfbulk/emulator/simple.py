@@ -31,6 +31,8 @@ class SimpleApi:
         """Take one image into a simple batch."""
         name = file_name_of(request, IMAGE_EXTENSIONS)
         part = await _only_part(request)
+        if part.name not in {name, _escaped(name), "file"}:
+            raise ApiError(400, "the form's field must be called like the file")
         batch = await ensure_batch(self.service, request, SIMPLE_BATCH, "images")
         mode = self.service.options.equal_names
         if mode == "fail" and name in set(batch.names()):
@@ -55,6 +57,11 @@ class SimpleApi:
             with anyio.CancelScope(shield=True):
                 await writer.abort()
         return size
+
+
+def _escaped(name: str) -> str:
+    """A name as forms write it: quotation marks and ends of lines would end it."""
+    return name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
 
 
 async def _only_part(request: web.Request) -> BodyPartReader:

@@ -23,7 +23,7 @@ from rfbulk.emulator.events import (
     StoredFile,
     UploadGranted,
 )
-from rfbulk.emulator.ingests.events import IngestAccepted, IngestEnded
+from rfbulk.emulator.ingests.events import IngestAccepted, IngestEnded, is_reachable, unreachable
 from rfbulk.emulator.jobs.state import Jobs
 from rfbulk.emulator.tarscan import Member
 from rfbulk.emulator.webhooks.events import NoticeDue, NoticeSettled
@@ -254,13 +254,15 @@ class State:
         key = event.batch_id, event.ingest_id
         self.ended_ingests.add(key)
         for each in self.ingests[key].shards:
-            files = [StoredFile(name, "", 0, shard_id=each.shard_id, url=url) for name, url in each.references]
+            there = [(name, url) for name, url in each.references if is_reachable(url)]
+            files = [StoredFile(name, "", 0, shard_id=each.shard_id, url=url) for name, url in there]
             self.batches[event.batch_id].files.extend(files)
             if each.shard_id is not None:
                 shard = self.shards[each.shard_id]
                 shard.status, shard.event_at = "failed" if each.failure else "indexed", event.at
                 # From here on they are counted as files.
                 shard.indexed, shard.accepted, shard.failure = len(files) + event.found, 0, each.failure
+                shard.failed = unreachable(each.references)
 
     def _remove(self, batch_id: str) -> None:
         self.batches.pop(batch_id, None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar, assert_never
+from typing import TYPE_CHECKING, Final, TypeVar, assert_never
 
 import anyio
 
@@ -29,6 +29,12 @@ if TYPE_CHECKING:
     from rfbulk.settings import IngestOptions
 
 T = TypeVar("T")
+
+PATIENCE: Final = 40
+"""Quiet periods without any change, and with nothing pending, until what is not counted is taken for lost: ten minutes.
+Of videos the service lists no shards that could tell."""
+
+LEAST_QUIET_SECONDS: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +191,11 @@ class _Ingest:
         ports = self._ports
         watching = BatchPorts(ports.staging, ports.clock, policy, ports.tell, await self._expecting(), ports.bell)
         self._state = await watch_batch(
-            watching, self._request.batch, seconds=options.wait_seconds, quiet_seconds=options.quiet_seconds
+            watching,
+            self._request.batch,
+            seconds=options.wait_seconds,
+            quiet_seconds=options.quiet_seconds,
+            patience_seconds=max(options.quiet_seconds, LEAST_QUIET_SECONDS) * PATIENCE,
         )
         if self._state.is_ready:
             await ports.checkpoint.record_fact("confirmed", "yes")
@@ -249,5 +259,7 @@ def _add_confirmation(report: IngestReport, state: BatchState | None, baseline: 
     report.indexed = max(0, state.count - baseline)
     report.is_confirmed = state.is_ready
     report.ingest_failed = not state.is_ready
-    reasons = [f"{name}: {why}" for name, why in (*state.failed, *state.failed_files)]
+    missing = 0 if state.expected is None else state.expected - state.count
+    told = [f"{missing:,} of them are not counted"] if missing > 0 else []
+    reasons = told + [f"{name}: {why}" for name, why in (*state.failed, *state.failed_files)]
     report.ingest_detail = "; ".join(reasons[:10])

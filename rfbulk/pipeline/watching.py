@@ -48,10 +48,12 @@ async def watch_batch(
     *,
     seconds: float,
     quiet_seconds: float = QUIET_SECONDS,
+    patience_seconds: float | None = None,
 ) -> BatchState:
     """Look at the batch, ever more seldom while nothing changes, until it is ready or can never be.
 
-    A notification, heard by the bell, only makes the next look come sooner.
+    A notification, heard by the bell, only makes the next look come sooner. A batch that holds fewer files than are
+    expected, with nothing pending, is not ready once nothing has changed for `patience_seconds` (None: never).
 
     Raises:
         WaitTimeout: it was not ready within `seconds`.
@@ -70,7 +72,8 @@ async def watch_batch(
             pace.spent(looking.requests, now, has_changed=has_changed)
             ports.tell(ConfirmProgress(state.count, state.expected or state.count, state.pending))
             verdict = readiness(state, is_quiet=now - changed_at >= quiet_seconds)
-            if verdict is not Readiness.WAIT:
+            is_over = patience_seconds is not None and now - changed_at >= patience_seconds
+            if verdict is not Readiness.WAIT or (is_over and not state.is_filling and not state.pending):
                 state.is_ready = verdict is Readiness.READY
                 return state
             if now >= deadline:

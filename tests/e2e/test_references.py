@@ -231,3 +231,22 @@ async def test_45000_references_repeat_without_doubling(client: Client, emulator
     assert report.duplicated == 3
     ledger = emulator.ledger("refs")
     assert (len(ledger.names), ledger.names.total()) == (45_000, 45_000)
+
+
+async def test_files_that_the_service_cannot_fetch_are_a_failed_ingest(
+    client: Client, emulator: Emulator, tmp_path: Path
+) -> None:
+    path = write_list(tmp_path / "list.jsonl", 5)
+    path.write_text(path.read_text().replace("bucket.example/3", "bucket.invalid/3"))
+    report = await client.ingest_references(path, "refs", "images", options=QUICK)
+    assert (report.sent, report.indexed, report.ingest_failed, report.is_confirmed) == (5, 4, True, False)
+    assert report.ingest_detail == "1 of them are not counted; 3.png: the file could not be fetched"
+    assert emulator.ledger("refs").failed == {"3.png": "the file could not be fetched"}
+
+
+async def test_videos_that_are_never_counted_are_given_up_on(client: Client, tmp_path: Path) -> None:
+    """Of videos there are no shards that could tell of them."""
+    path = write_list(tmp_path / "list.jsonl", 5, suffix="mp4")
+    path.write_text(path.read_text().replace("bucket.example/3", "bucket.invalid/3"))
+    report = await client.ingest_references(path, "films", "videos", options=IngestOptions(quiet_seconds=0.01))
+    assert (report.indexed, report.ingest_failed, report.ingest_detail) == (4, True, "1 of them are not counted")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 import msgspec
 
 
@@ -11,6 +13,16 @@ class IngestShard(msgspec.Struct, frozen=True, array_like=True):
     shard_id: str | None
     references: tuple[tuple[str, str], ...]
     failure: str | None = None
+
+
+def is_reachable(url: str) -> bool:
+    """Tell whether a file elsewhere is taken to be there. Nothing is fetched: hosts below `.invalid` never exist."""
+    return not (urlsplit(url).hostname or "").endswith(".invalid")
+
+
+def unreachable(references: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    """Return the names of references that lead nowhere, and why they failed."""
+    return tuple((name, "the file could not be fetched") for name, url in references if not is_reachable(url))
 
 
 class IngestAccepted(msgspec.Struct, frozen=True, tag="ingest"):

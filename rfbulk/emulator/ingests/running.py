@@ -10,7 +10,7 @@ from anyio import to_thread
 
 from rfbulk.emulator.adding import NewFile, add_files
 from rfbulk.emulator.images import sample_image
-from rfbulk.emulator.ingests.events import IngestEnded
+from rfbulk.emulator.ingests.events import IngestEnded, is_reachable, unreachable
 from rfbulk.emulator.underway import Underway
 from rfbulk.emulator.webhooks.shapes import IngestEnd, ingest_bodies
 
@@ -69,8 +69,9 @@ class Ingester:
         return any(each.shard_id == accepted.shards[0].shard_id for each in files)
 
     async def _tell(self, accepted: IngestAccepted, shard: IngestShard, samples: list[str]) -> None:
-        names = samples or [name for name, _ in shard.references]
-        end = IngestEnd(accepted.ingest_id, accepted.batch_id, shard.shard_id, names, failure=shard.failure)
+        names = samples or [name for name, url in shard.references if is_reachable(url)]
+        failed = unreachable(shard.references)
+        end = IngestEnd(accepted.ingest_id, accepted.batch_id, shard.shard_id, names, failed, shard.failure)
         for body in ingest_bodies(end, accepted.categories):
             await self.notifier.submit(str(accepted.notifications_url), body)
 
