@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import ssl
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -67,10 +68,16 @@ def secure_container(container: Bucket, tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.fixture
+def secure_google(google_bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Secure]:
+    yield from secured(google_bucket, tmp_path, monkeypatch)
+
+
+@pytest.fixture
 async def trusting(emulator: Emulator, tmp_path: Path) -> AsyncIterator[Client]:
     """A client that trusts the TLS in front of the clouds."""
     authority = tmp_path / "authority.pem"
-    settings = Settings(api_url=emulator.url, state_dir=tmp_path / "state", retry=QUICK, ca_file=authority)
+    patient = replace(QUICK, budget_seconds=60.0)  # signing 20,000 URLs of Google's takes some seconds
+    settings = Settings(api_url=emulator.url, state_dir=tmp_path / "state", retry=patient, ca_file=authority)
     async with Client(emulator.api_key, settings=settings) as client:
         yield client
 
@@ -241,3 +248,24 @@ async def test_s3_urls_are_signed_as_amazon_describes_it(
                 parts = urlsplit(url)
                 request = SignedRequest("GET", parts.path, parts.query, [("host", parts.netloc)])
                 signer.verify(request, accepted.at)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.skipif(not os.environ.get("RFBULK_TEST_CLOUDS"), reason="signs 90,000 URLs: `make clouds` does")
+async def test_forty_five_thousand_objects_are_asked_for_once_however_often_it_is_said(
+    secure_google: Secure, emulator: Emulator, trusting: Client
+) -> None:
+    bucket = secure_google.bucket
+    for number in range(45_000):
+        bucket.put(f"in/{number % 30:02}/img-{number:05}.jpg", b"%d" % number)
+    emulator.faults.add("references:swallow")
+    report = await trusting.ingest_bucket(f"{bucket.url}/in", "many", options=quick())
+    assert books(report) == (45_000, 45_000, 3, 1)
+    asked = emulator.requests["references"]
+    again = await trusting.ingest_bucket(f"{bucket.url}/in", "many", options=quick())
+    assert (again.already_sent, emulator.requests["references"]) == (45_000, asked)
+    anew = await trusting.ingest_bucket(f"{bucket.url}/in", "many", options=quick(restart=True))
+    assert books(anew) == (45_000, 45_000, 3, 3)
+    assert emulator.ledger("many").names.total() == 45_000
+    assert set(emulator.ledger("many").names.values()) == {1}
