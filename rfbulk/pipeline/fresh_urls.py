@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import anyio
@@ -30,6 +31,10 @@ T = TypeVar("T")
 PAGE_FILES = 1000
 """Files that a page is asked to list: a page costs a round trip and a commit, and its URLs have a megabyte or so. The
 service documents neither bounds nor a default: one that lists fewer, or refuses to be asked, is taken as it is."""
+
+LARGE_TRIES = 3
+"""Times that a part's first page may fail in passing before it is asked for in the service's own size: a large one may
+be more than the service can do within its time."""
 
 MAX_PAGES_KEPT = 8
 """Pages that were listed again and are remembered, so that the many files of one page share one listing."""
@@ -76,21 +81,32 @@ class FileListing:
         )
 
     async def page(self, part: Part, token: str | None) -> Page[RemoteFile]:
-        """List one page. A service that refuses to be asked for large ones chooses their size itself."""
-        may_be_refused = token is None and part.number not in self._sizes
-        size = self._sizes.get(part.number, PAGE_FILES)
-        try:
-            page = await self._page(part, token, size)
-        except ServiceRefused:
-            if not may_be_refused:
-                raise
+        """List one page. A service that has no large ones chooses their size itself."""
+        if token is None and part.number not in self._sizes:
+            return await self._first_page(part)
+        return await self.persist(partial(self._ask, part, token, self._sizes.get(part.number, PAGE_FILES)))
+
+    async def _first_page(self, part: Part) -> Page[RemoteFile]:
+        sizes = chain([PAGE_FILES] * LARGE_TRIES, repeat(None))
+        size: int | None = None
+
+        async def attempt() -> Page[RemoteFile]:
+            nonlocal size
+            size = next(sizes)
+            try:
+                return await self._ask(part, None, size)
+            except ServiceRefused:
+                if size is None:
+                    raise
             size = None
-            page = await self._page(part, token, size)
+            return await self._ask(part, None, size)
+
+        page = await self.persist(attempt)
         self._sizes.setdefault(part.number, size)
         return page
 
-    async def _page(self, part: Part, token: str | None, size: int | None) -> Page[RemoteFile]:
-        return await self.persist(partial(self.ports.service.files_page, self.batch, part.name or None, token, size))
+    async def _ask(self, part: Part, token: str | None, size: int | None) -> Page[RemoteFile]:
+        return await self.ports.service.files_page(self.batch, part.name or None, token, size)
 
     async def walk(self, part: Part, take: Callable[[str | None, Page[RemoteFile]], Awaitable[None]]) -> None:
         """Give `take` every page of a part, with the token that leads to it, while the next is asked for."""

@@ -14,7 +14,7 @@ from rfbulk.core.pacing import Pace, PaceLimits
 from rfbulk.core.secrets import SignedUrl
 from rfbulk.errors import NotAuthorised, ServiceRefused, TroublePassing
 from rfbulk.pipeline.export_tally import ExportTally
-from rfbulk.pipeline.fresh_urls import MAX_PAGES_KEPT, PAGE_FILES, FileListing, FreshUrls, Wanted
+from rfbulk.pipeline.fresh_urls import LARGE_TRIES, MAX_PAGES_KEPT, PAGE_FILES, FileListing, FreshUrls, Wanted
 from rfbulk.pipeline.gate import Gate
 from tests.support.export_fakes import Remote
 from tests.support.export_world import BATCH, POLICY, ExportWorld
@@ -180,6 +180,16 @@ async def test_a_service_that_refuses_large_pages_is_asked_for_its_own_from_then
     for _ in range(2):
         assert await place.renew(one) == []
     assert (place.content(one), place.world.batch.sizes) == (b"1", sizes)
+
+
+@pytest.mark.parametrize(("troubles", "size"), [(LARGE_TRIES - 1, PAGE_FILES), (LARGE_TRIES, None)])
+async def test_a_service_that_fails_at_large_pages_is_asked_for_its_own(troubles: int, size: int | None) -> None:
+    place = Place(files(4))
+    place.world.batch.troubles["files"] = deque([TroublePassing("list", status=504)] * troubles)
+    one = wanted("001.jpg", None)
+    for _ in range(2):
+        assert await place.renew(one) == []
+    assert place.world.batch.sizes == {size: 2}
 
 
 async def test_a_refusal_of_what_was_listed_before_is_no_matter_of_size() -> None:
