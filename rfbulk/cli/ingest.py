@@ -62,7 +62,7 @@ def _ingest_options(function: F) -> F:
 @global_options
 @click.pass_context
 def references(context: click.Context, /, references: str, kind: Any, batch_id: str, **values: Any) -> int:
-    r"""Let the service fetch files that are elsewhere into a batch, each exactly once.
+    """Let the service fetch files that are elsewhere into a batch, each exactly once.
 
     FILE has a JSON object a line, {"name": "a.jpg", "url": "https://…"}, and is checked as a whole before anything
     is asked for. URL is the https address of such a list, which the service fetches. Say the same again to resume.
@@ -85,7 +85,7 @@ def references(context: click.Context, /, references: str, kind: Any, batch_id: 
 @global_options
 @click.pass_context
 def query(context: click.Context, /, query: str, batch_id: str, **values: Any) -> int:
-    r"""Let the platform fill a batch with those of its own images that a RoboQL query finds.
+    """Let the platform fill a batch with those of its own images that a RoboQL query finds.
 
     Said again it asks for nothing new; another --ingest-id does.
 
