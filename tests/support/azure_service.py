@@ -33,16 +33,19 @@ class AzureService:
     granted: list[GrantKind] = field(default_factory=list)
     clock_offset: float = 0.0
     url: str = ""
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def grant(self) -> dict[str, object]:
-        kind: GrantKind = self.script.pop(0) if self.script else "good"
-        self.granted.append(kind)
+        with self.lock:  # shards ask at the same time, and no two may get one name
+            kind: GrantKind = self.script.pop(0) if self.script else "good"
+            self.granted.append(kind)
+            number = len(self.granted)
         sas = account_sas("cw", seconds=-60.0 if kind == "expired" else 600.0)
         if kind == "tampered":
             sas = sas[:-8] + ("A" if sas[-8] != "A" else "B") + sas[-7:]
         endpoint = self.container.environment["AZURE_STORAGE_ENDPOINT"]
         return {
-            "uploadURL": f"{endpoint}/{self.container.name}/shards/{len(self.granted)}.tar?{sas}",
+            "uploadURL": f"{endpoint}/{self.container.name}/shards/{number}.tar?{sas}",
             "method": "PUT",
             "extensionHeaders": {} if kind == "no-type" else {"x-ms-blob-type": "BlockBlob"},
         }
