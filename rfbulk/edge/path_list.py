@@ -15,8 +15,10 @@ once.
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import sqlite3
+import stat
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -42,6 +44,9 @@ if TYPE_CHECKING:
 BLOCK_BYTES: Final = 256 << 10
 MAX_PATH_BYTES: Final = 64 << 10
 """Far beyond what any file system takes: a list without ends of lines must not fill the memory."""
+
+LOOK_SECONDS: Final = 0.2
+"""How long a pipe may be silent until the scan looks up."""
 
 SEEN_CACHE_KIB: Final = 32 << 10
 """What SQLite may keep of the seen paths in memory: those of two million; all others are on disk."""
@@ -118,13 +123,16 @@ class ListScan:
         ]
 
     def scan(self, seen: Seen) -> Iterator[ScanGroup]:
-        """Yield what the list names, group by group.
+        """Yield what the list names, group by group; empty ones while a pipe has nothing to say.
 
         Raises:
             SourceError: it cannot be read.
         """
         with _opened(self._listed) as file:
             for path in paths_of(file, null=self._listed.null, subject=self._listed.identity):
+                if path is None:
+                    yield ScanGroup([], [])  # whoever drives the scan may end it here
+                    continue
                 self._take(path, seen)
                 yield from self._groups(only_full=True)
         yield from self._groups(only_full=False)
@@ -179,30 +187,58 @@ def nothing_seen() -> Iterator[Seen]:
         yield Seen(db)
 
 
-def paths_of(file: IO[bytes], *, null: bool | None, subject: str) -> Iterator[bytes]:
-    r"""Give the paths of a list. With `null` None, a NUL in the first block says that NULs stand between them.
+def paths_of(file: IO[bytes], *, null: bool | None, subject: str) -> Iterator[bytes | None]:
+    r"""Give the paths of a list, and None whenever a pipe has had nothing to say for a moment.
 
-    Between lines, a `\r` before the end belongs to the end. Empty ones are left out.
+    With `null` None, a NUL in the first block says that NULs stand between them. Between lines, a `\r` before the end
+    belongs to the end. Empty ones are left out.
 
     Raises:
         SourceError: one is longer than any path.
     """
-    block = file.read1(BLOCK_BYTES).removeprefix(_BOM) if hasattr(file, "read1") else file.read(BLOCK_BYTES)
-    end = b"\0" if null or (null is None and b"\0" in block) else b"\n"
-    rest = b""
-    while block:
+    end, rest = b"\0" if null else b"", b""
+    for block in _blocks(file):
+        if block is None:
+            yield None
+            continue
+        if not end:
+            end = b"\0" if null is None and b"\0" in block else b"\n"
+            block = block.removeprefix(_BOM)  # noqa: PLW2901 - the first begins so
         pieces = (rest + block).split(end)
         rest = pieces.pop()
         if len(rest) > MAX_PATH_BYTES:
-            raise SourceError(
-                "read", subject, cause="it has a path without end", advice="is it a list? --null splits at NULs"
-            )
-        for piece in pieces:
-            if path := _without_end(piece, end):
-                yield path
-        block = file.read1(BLOCK_BYTES) if hasattr(file, "read1") else file.read(BLOCK_BYTES)
+            cause, advice = "it has a path without end", "is it a list? --null splits at NULs"
+            raise SourceError("read", subject, cause=cause, advice=advice)
+        yield from (path for piece in pieces if (path := _without_end(piece, end)))
     if path := _without_end(rest, end):
         yield path
+
+
+def _blocks(file: IO[bytes]) -> Iterator[bytes | None]:
+    """Read a file. A pipe is asked before it is read, since nobody could ever end a thread that waits in a read."""
+    number = _pipe_of(file)
+    if number is None:
+        while block := file.read(BLOCK_BYTES):
+            yield block
+        return
+    poller = select.poll()
+    poller.register(number, select.POLLIN)
+    while True:
+        if not poller.poll(LOOK_SECONDS * 1000):
+            yield None
+        elif block := os.read(number, BLOCK_BYTES):
+            yield block
+        else:
+            return
+
+
+def _pipe_of(file: IO[bytes]) -> int | None:
+    """Return the descriptor of what is no ordinary file."""
+    try:
+        number = file.fileno()
+    except OSError:
+        return None
+    return None if stat.S_ISREG(os.fstat(number).st_mode) else number
 
 
 def _without_end(piece: bytes, end: bytes) -> bytes:

@@ -159,7 +159,7 @@ class _Endless(io.RawIOBase):
     def __init__(self, count: int) -> None:
         self._lines = (b"folder/image-%09d.txt\n" % number for number in range(count))
 
-    def read1(self, _size: int) -> bytes:
+    def read(self, _size: int = -1) -> bytes:
         return b"".join(line for _, line in zip(range(1000), self._lines, strict=False))
 
 
@@ -173,3 +173,18 @@ def test_memory_does_not_grow_with_the_list() -> None:
         assert tracemalloc.get_traced_memory()[1] < 4 << 20
     finally:
         tracemalloc.stop()
+
+
+def test_a_silent_pipe_lets_the_scan_look_up(work: Path) -> None:
+    """Else nobody could end an upload that waits for a list."""
+    pipe = work.parent / "pipe"
+    os.mkfifo(pipe)
+    end = os.open(pipe, os.O_RDWR)
+    try:
+        groups = open_source([PathList(pipe, base=work)], ALL, "auto").scan()
+        os.write(end, b"a.jpg\nb/c.jpg\n")
+        first = next(groups)
+        assert (first.entries, first.refusals) == ([], [])
+    finally:
+        os.close(end)
+    assert [entry.name for group in groups for entry in group.entries] == ["a.jpg", "b__c.jpg"]
