@@ -42,7 +42,7 @@ class AzureService:
             number = len(self.granted)
         sas = account_sas("cw", seconds=-60.0 if kind == "expired" else 600.0)
         if kind == "tampered":
-            sas = sas[:-8] + ("A" if sas[-8] != "A" else "B") + sas[-7:]
+            sas = sas.replace("sp=cw", "sp=cwd")  # more than was signed
         endpoint = self.container.environment["AZURE_STORAGE_ENDPOINT"]
         return {
             "uploadURL": f"{endpoint}/{self.container.name}/shards/{number}.tar?{sas}",
