@@ -45,7 +45,7 @@ class Kept:
 
 @dataclass
 class GoogleStore:
-    """The store: objects by bucket and key, and what it is told to do wrong, by key: a status, or `short`."""
+    """The store: objects by bucket and key, and what befalls it, by key: a status, `short`, `replaced`, `gone`."""
 
     key: rsa.RSAPrivateKey = field(default_factory=lambda: rsa.generate_private_key(65537, 2048))
     buckets: dict[str, dict[str, Kept]] = field(default_factory=dict)
@@ -126,6 +126,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.store.requests.append(f"{self.command} {key or parts.query}")
         objects = self.store.buckets.get(bucket)
         fault = self.store.fault(key or "list")
+        if fault == "replaced":
+            self.store.put(bucket, key, self.store.buckets[bucket][key].data[::-1])
+        if fault == "gone":
+            del self.store.buckets[bucket][key]
         if fault.isdigit():
             self._refuse(int(fault), "Injected")
         elif not self.store.is_permitted(self.path, self.headers.get("Authorization", "")):
