@@ -2,6 +2,10 @@
 
 An entry's path is its key behind the folder that was named; its fingerprint is the object's size, its time in whole
 seconds, and 64 bits of its ETag (else its version) where a file has its inode.
+
+Listings run one after the other. A page of a thousand keys takes one round trip, however they lie in folders, so one
+listing brings some 8,000 keys a second: ten times what a line of 100 MB/s carries of images of 130 KB. Several at once
+would mix the order that resuming goes by, or hold all of a folder in memory.
 """
 
 from __future__ import annotations
