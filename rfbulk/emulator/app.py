@@ -104,6 +104,8 @@ def _add_admin(router: web.UrlDispatcher, admin: Admin) -> None:
 async def _refuse_unknown(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
+    except ConnectionError:
+        return web.Response(status=499)  # the client is gone in the middle of its request: nobody hears this
     except web.HTTPException as error:
         if request.path.startswith(STORAGE_PREFIX):
             return store_error_answer(StoreError(error.status, "NoSuchKey", error.reason))

@@ -124,7 +124,7 @@ class Confirmer:
             shards=totals.shard_count(ARRIVED) if self.has_rows else 0,
             baseline_images=baseline.images,
             baseline=baseline.rows,
-            unfilled=totals.grants - totals.shard_count(ARRIVED),
+            unfilled=max(0, totals.grants - totals.shard_count(ARRIVED)),  # single images go without grants
         )
 
     async def _wait(self, sent: Sent) -> tuple[int, Rows, Verdict]:

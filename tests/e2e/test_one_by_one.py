@@ -52,6 +52,17 @@ FAULTS = [
 ]
 
 
+async def test_what_is_counted_is_confirmed_without_a_wait_for_quiet(
+    client: Client, emulator: Emulator, images: Path
+) -> None:
+    """Single images have no rows to wait for: an hour of quiet would be waited for to the end."""
+    patient = UploadOptions(quiet_seconds=3600.0, one_by_one=True)
+    with anyio.fail_after(20):
+        report = await client.upload_images(images, "prompt", options=patient)
+    assert (report.sent, report.is_confirmed) == (IMAGES, True)
+    assert emulator.ledger("prompt").hashes.total() == IMAGES
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_whatever_goes_wrong_each_image_arrives_once(
     client: Client, emulator: Emulator, images: Path, fault: str

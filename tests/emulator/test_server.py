@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import socket
 import ssl
+import struct
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -142,3 +144,22 @@ async def test_neither_exports_nor_jobs_nor_webhooks_block_the_loop(
 
 async def test_the_ledger_of_an_unknown_batch_is_empty(peer: Peer) -> None:
     assert peer.emulator.ledger("unknown").granted == 0
+
+
+async def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    """An upload whose source has changed cuts its connection: the log of a server is for what is wrong with it."""
+    async with Emulator() as emulator:
+        url = URL(emulator.url)
+        target = f"/data-staging/v1/external/{emulator.workspace}/batches/b/upload/image?fileName=a.jpg"
+        reader, writer = await asyncio.open_connection(url.host, url.port)
+        writer.write(
+            f"POST {target}&api_key={emulator.api_key} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n"
+            "Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n".encode()
+        )
+        await writer.drain()
+        while not emulator.requests["image"]:  # noqa: ASYNC110 - the emulator sets no event
+            await anyio.sleep(0.001)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
+        assert await reader.read() == b""
+    assert caplog.text == ""
