@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
@@ -29,6 +30,24 @@ async def cancel_when_stopped(stop: anyio.Event, scope: anyio.CancelScope) -> No
     """Cancel a scope once the transfer is stopped."""
     await stop.wait()
     scope.cancel()
+
+
+async def with_report(work: Callable[[], Awaitable[T]], attach: Callable[[RfbulkError], Awaitable[None]]) -> T:
+    """Do all of a transfer, and return its report. The one error that ends it gets the report by `attach`.
+
+    What ended it must not be hidden by a checkpoint that cannot be read any more: then there is no report.
+    """
+    error: BaseException
+    try:
+        return await work()
+    except BaseExceptionGroup as group:
+        error = gravest(group)
+    except RfbulkError as ours:
+        error = ours
+    if isinstance(error, RfbulkError):
+        with suppress(RfbulkError):
+            await attach(error)
+    raise error
 
 
 def gravest(group: BaseExceptionGroup[BaseException]) -> BaseException:

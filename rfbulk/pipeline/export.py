@@ -15,7 +15,7 @@ from rfbulk.core.fetching import FetchKind
 from rfbulk.core.pacing import Pace, PaceLimits
 from rfbulk.errors import RfbulkError, TransferFailed, UsageError
 from rfbulk.events import Phase, PhaseChanged, Warned
-from rfbulk.pipeline.endings import cancel_when_stopped, gravest, unless_stopped
+from rfbulk.pipeline.endings import cancel_when_stopped, unless_stopped, with_report
 from rfbulk.pipeline.export_bookkeeping import build_export_report
 from rfbulk.pipeline.export_tally import ExportLoad, ExportTally
 from rfbulk.pipeline.fetching import Fetcher
@@ -108,17 +108,14 @@ class _Export:
 
     async def run(self) -> ExportReport:
         self._ports.reach(Failpoint.CHECKPOINT_OPENED)
-        error: BaseException
-        try:
-            await self._run()
-            return await self._report()
-        except BaseExceptionGroup as group:
-            error = gravest(group)
-        except RfbulkError as ours:
-            error = ours
-        if isinstance(error, RfbulkError):
-            error.export_report = await self._report_if_possible()
-        raise error
+        return await with_report(self._run_and_report, self._attach_report)
+
+    async def _run_and_report(self) -> ExportReport:
+        await self._run()
+        return await self._report()
+
+    async def _attach_report(self, error: RfbulkError) -> None:
+        error.export_report = await self._report()
 
     async def _run(self) -> None:
         self._phase("listing")
@@ -267,13 +264,6 @@ class _Export:
 
     def _phase(self, phase: Phase) -> None:
         self._ports.tell(PhaseChanged(phase))
-
-    async def _report_if_possible(self) -> ExportReport | None:
-        """What ended the export must not be hidden by a checkpoint that cannot be read any more."""
-        try:
-            return await self._report()
-        except RfbulkError:
-            return None
 
     async def _report(self) -> ExportReport:
         self._tell_progress()

@@ -17,7 +17,7 @@ from rfbulk.core.secrets import SignedUrl
 from rfbulk.errors import RfbulkError, UsageError
 from rfbulk.events import PhaseChanged, Warned
 from rfbulk.pipeline.asking import Asker, AskForReferences
-from rfbulk.pipeline.endings import gravest, unless_stopped
+from rfbulk.pipeline.endings import unless_stopped, with_report
 from rfbulk.pipeline.ingest_tally import IngestTally
 from rfbulk.pipeline.retrying import persist
 from rfbulk.pipeline.watching import BatchPorts, watch_batch
@@ -105,17 +105,14 @@ class _Ingest:
 
     async def run(self) -> IngestReport:
         self._ports.reach(Failpoint.CHECKPOINT_OPENED)
-        error: BaseException
-        try:
-            await self._run()
-            return await self._report()
-        except BaseExceptionGroup as group:
-            error = gravest(group)
-        except RfbulkError as ours:
-            error = ours
-        if isinstance(error, RfbulkError):
-            error.ingest_report = await self._report_if_possible()
-        raise error
+        return await with_report(self._run_and_report, self._attach_report)
+
+    async def _run_and_report(self) -> IngestReport:
+        await self._run()
+        return await self._report()
+
+    async def _attach_report(self, error: RfbulkError) -> None:
+        error.ingest_report = await self._report()
 
     async def _run(self) -> None:
         self._tally.before = (await self._ports.checkpoint.totals()).accepted
@@ -220,13 +217,6 @@ class _Ingest:
 
     async def _persist(self, call: Callable[[], Awaitable[T]]) -> T:
         return await persist(call, policy=self._request.policy, clock=self._ports.clock, tell=self._ports.tell)
-
-    async def _report_if_possible(self) -> IngestReport | None:
-        """What ended the ingest must not be hidden by a checkpoint that cannot be read any more."""
-        try:
-            return await self._report()
-        except RfbulkError:
-            return None
 
     async def _report(self) -> IngestReport:
         totals, tally = await self._ports.checkpoint.totals(), self._tally

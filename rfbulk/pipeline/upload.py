@@ -18,7 +18,7 @@ from rfbulk.errors import RfbulkError, TransferFailed, UsageError
 from rfbulk.events import Phase, PhaseChanged, Warned
 from rfbulk.pipeline.bookkeeping import build_report
 from rfbulk.pipeline.confirming import Baseline, Confirmation, Confirmer, baseline_of
-from rfbulk.pipeline.endings import cancel_when_stopped, gravest, unless_stopped
+from rfbulk.pipeline.endings import cancel_when_stopped, unless_stopped, with_report
 from rfbulk.pipeline.gate import Gate
 from rfbulk.pipeline.listing import Listings
 from rfbulk.pipeline.scanning import ScanPlan, scan_and_plan
@@ -104,17 +104,14 @@ class _Upload:
 
     async def run(self) -> UploadReport:
         self._ports.reach(Failpoint.CHECKPOINT_OPENED)
-        error: BaseException
-        try:
-            await self._run()
-            return await self._report()
-        except BaseExceptionGroup as group:
-            error = gravest(group)
-        except RfbulkError as ours:
-            error = ours
-        if isinstance(error, RfbulkError):
-            error.report = await self._report_if_possible()
-        raise error
+        return await with_report(self._run_and_report, self._attach_report)
+
+    async def _run_and_report(self) -> UploadReport:
+        await self._run()
+        return await self._report()
+
+    async def _attach_report(self, error: RfbulkError) -> None:
+        error.report = await self._report()
 
     async def _run(self) -> None:
         await self._begin()
@@ -356,13 +353,6 @@ class _Upload:
             else f"it holds no {media[:-1]}",
             advice=f"accepted are {' '.join(accepted)}; look at --include and --exclude",
         )
-
-    async def _report_if_possible(self) -> UploadReport | None:
-        """What ended the upload must not be hidden by a checkpoint that cannot be read any more."""
-        try:
-            return await self._report()
-        except RfbulkError:
-            return None
 
     async def _report(self) -> UploadReport:
         self._tell_progress()
