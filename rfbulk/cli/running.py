@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -70,6 +71,7 @@ Command = Callable[[Session], Awaitable[int | None]]
 def run(options: Globals, command: Command) -> int:
     """Run the coroutine to its end and return the exit code. Errors are printed, never traced."""
     _configure_logging(options)
+    gc.freeze()  # what was imported stays: collections need not look at it
     session = Session(options)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
