@@ -6,7 +6,7 @@ once.
 
 | a path of the list | its root and path | its name |
 | --- | --- | --- |
-| `b/c.jpg`, `./b/c.jpg`, or `/data/b/c.jpg` said in `/data` | `/data`, `b/c.jpg` | `b__c.jpg` |
+| `b/c.jpg`, `./b/c.jpg`, or `/photos/b/c.jpg` said in `/photos` | `/photos`, `b/c.jpg` | `b__c.jpg` |
 | `/data/c.jpg`, `../data/c.jpg` | `/`, `data/c.jpg` | `__data__c.jpg` |
 | a folder, or what is no image by its name | | skipped |
 | what is not there | | named: missing |
