@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
+import anyio
+import anyio.to_thread
 import platformdirs
 
 from rfbulk.events import OnEvent, ignore
@@ -62,6 +65,17 @@ class Context:
                 take(item)
 
         await walk_pages(operation, subject, lambda token: self.persist(partial(page_at, token)), take_all)
+
+
+@asynccontextmanager
+async def entered_in_thread(manager: AbstractContextManager[T]) -> AsyncIterator[T]:
+    """Enter and leave a checkpoint in a thread: both block on the disk. It is left whatever is cancelled."""
+    entered = await anyio.to_thread.run_sync(manager.__enter__)
+    try:
+        yield entered
+    finally:
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(manager.__exit__, None, None, None)
 
 
 def state_dir(settings: Settings) -> Path:

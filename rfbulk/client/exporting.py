@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
 
 from rfbulk.client.beside import Beside
-from rfbulk.client.context import Context, exports_dir
+from rfbulk.client.context import Context, entered_in_thread, exports_dir
 from rfbulk.core.failpoints import Failpoint
 from rfbulk.core.limits import batch_id as checked_batch_id
 from rfbulk.edge.clock import RateLimit
@@ -47,7 +45,9 @@ async def export_batch(
     await anyio.to_thread.run_sync(beside.check)
     workspace = await context.persist(context.api.workspace, tell=on_event)
     identity = ExportIdentity(context.api_url, workspace, batch, os.fsdecode(folder.path))
-    async with _checkpoint(context, identity, restart=options.restart) as checkpoint:
+    async with entered_in_thread(
+        open_export_checkpoint(exports_dir(context.settings), identity, restart=options.restart)
+    ) as checkpoint:
         await _check_same_unpacking(checkpoint, options)
         await beside.check_not_of_batch(checkpoint)
         request = ExportRequest(
@@ -114,18 +114,6 @@ async def _tidy_up(receiver: ScalingReceiver, report: ExportReport) -> None:
     """What is in staging is of use as long as something is still to come."""
     if not report.left and not report.failed:
         await receiver.discard()
-
-
-@asynccontextmanager
-async def _checkpoint(context: Context, identity: ExportIdentity, *, restart: bool) -> AsyncIterator[ExportCheckpoint]:
-    """Opening and closing block on the disk, so they happen in a thread."""
-    manager = open_export_checkpoint(exports_dir(context.settings), identity, restart=restart)
-    checkpoint = await anyio.to_thread.run_sync(manager.__enter__)
-    try:
-        yield checkpoint
-    finally:
-        with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(manager.__exit__, None, None, None)
 
 
 async def _check_same_unpacking(checkpoint: ExportCheckpoint, options: ExportOptions) -> None:

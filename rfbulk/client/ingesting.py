@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +11,7 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
-from rfbulk.client.context import Context, ingests_dir
+from rfbulk.client.context import Context, entered_in_thread, ingests_dir
 from rfbulk.client.listening import hearing_inbox
 from rfbulk.core.limits import batch_id as checked_batch_id
 from rfbulk.core.notices import batch_subject
@@ -118,7 +116,9 @@ async def _ingest(
     workspace = await context.persist(context.api.workspace, tell=on_event)
     identity = IngestIdentity(context.api_url, workspace, batch, kind_of(what), origin.known_as, options.ingest_id)
     request = IngestRequest(batch, what, options, context.settings.retry, stop or anyio.Event())
-    async with _checkpoint(context, identity, restart=options.restart) as checkpoint:
+    async with entered_in_thread(
+        open_ingest_checkpoint(ingests_dir(context.settings), identity, restart=options.restart)
+    ) as checkpoint:
         await _check_same_naming(checkpoint, origin.naming)
         ports = IngestPorts(
             service=IngestsApi(context.api),
@@ -156,15 +156,3 @@ async def _check_same_naming(checkpoint: IngestCheckpoint, naming: str) -> None:
 def _complete(report: IngestReport, workspace: str, checkpoint: IngestCheckpoint) -> None:
     report.workspace = workspace
     report.checkpoint = checkpoint.path.stem
-
-
-@asynccontextmanager
-async def _checkpoint(context: Context, identity: IngestIdentity, *, restart: bool) -> AsyncIterator[IngestCheckpoint]:
-    """Opening and closing block on the disk, so they happen in a thread."""
-    manager = open_ingest_checkpoint(ingests_dir(context.settings), identity, restart=restart)
-    checkpoint = await anyio.to_thread.run_sync(manager.__enter__)
-    try:
-        yield checkpoint
-    finally:
-        with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(manager.__exit__, None, None, None)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ import anyio
 import anyio.to_thread
 import msgspec
 
-from rfbulk.client.context import Context, uploads_dir
+from rfbulk.client.context import Context, entered_in_thread, uploads_dir
 from rfbulk.client.sources import Opened, Source, StrPath, each_of, in_own_thread, open_sources
 from rfbulk.core.forms import SHARDS, SINGLES, VIDEOS, Form
 from rfbulk.core.imagecheck import ImageCheck
@@ -101,7 +101,9 @@ async def _upload_from(
     most_at_once = opened.most_at_once(options)
     workspace = await context.persist(context.api.workspace)
     identity = Identity(context.api_url, workspace, batch, opened.known_as, form.road)
-    async with _checkpoint(context, identity, restart=options.restart) as checkpoint:
+    async with entered_in_thread(
+        open_checkpoint(uploads_dir(context.settings), identity, restart=options.restart)
+    ) as checkpoint:
         await _check_same_naming(checkpoint, options)
         request = UploadRequest(
             batch=batch,
@@ -167,18 +169,6 @@ async def _upload(
             singles=singles,
         )
         return await upload(ports, request)
-
-
-@asynccontextmanager
-async def _checkpoint(context: Context, identity: Identity, *, restart: bool) -> AsyncIterator[Checkpoint]:
-    """Opening and closing block on the disk, so they happen in a thread."""
-    manager = open_checkpoint(uploads_dir(context.settings), identity, restart=restart)
-    checkpoint = await anyio.to_thread.run_sync(manager.__enter__)
-    try:
-        yield checkpoint
-    finally:
-        with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(manager.__exit__, None, None, None)
 
 
 async def _finish(
