@@ -20,6 +20,8 @@ from rfbulk.edge.lines import Call, CalledOff
 from rfbulk.edge.ways import ways_of
 from rfbulk.errors import RfbulkError
 from rfbulk.workers.frames import (
+    BEATS,
+    Beat,
     CallOff,
     Failed,
     Fetch,
@@ -56,6 +58,7 @@ def main() -> None:
     if isinstance(set_up, SetUp):
         gc.set_threshold(_SELDOM)
         child = _Child(set_up, FrameWriter(news))
+        threading.Thread(target=child.beat, name="rfbulk-beat", daemon=True).start()
         while (order := read_order(orders)) is not None:
             match order:
                 case Send() | Fetch():
@@ -75,6 +78,12 @@ class _Child:
         self._crew = _Crew()
         self._attempts: Attempts | None = None
         self._groups: Groups | None = None
+
+    def beat(self) -> None:
+        """Say that this process lives, for as long as it does: it may be stopped, and nobody would know."""
+        while True:
+            self.tell(Beat())
+            time.sleep(min(self._set_up.stall_seconds / BEATS, threading.TIMEOUT_MAX))
 
     def start(self, order: Send | Fetch) -> None:
         told = _Told(order.number, self)

@@ -85,8 +85,15 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     fields: tuple[str, str, str, str]
 
 
+class Beat(msgspec.Struct, frozen=True, tag=True):
+    """The process lives. Said `BEATS` times within the stall limit, whatever else is said."""
+
+
+BEATS: Final = 12
+"""Some may be late on a busy machine. They cost nothing: at the default limit one goes every five seconds."""
+
 Order: TypeAlias = SetUp | Send | Fetch | CallOff
-News: TypeAlias = Moved | Sent | Fetched | Failed
+News: TypeAlias = Moved | Sent | Fetched | Failed | Beat
 
 
 def _to_wire(value: object) -> str:

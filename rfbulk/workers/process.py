@@ -24,7 +24,19 @@ from rfbulk import errors
 from rfbulk.core.fetching import FetchJob, FetchOutcome, FetchResult
 from rfbulk.core.model import Outcome, ShardJob, ShardResult
 from rfbulk.edge.threads import END_SECONDS
-from rfbulk.workers.frames import CallOff, Failed, Fetch, FrameWriter, Moved, News, Order, Send, SetUp, read_news
+from rfbulk.workers.frames import (
+    Beat,
+    CallOff,
+    Failed,
+    Fetch,
+    FrameWriter,
+    Moved,
+    News,
+    Order,
+    Send,
+    SetUp,
+    read_news,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,10 +47,22 @@ _PROGRAM: Final = (
 )
 """The way to our modules goes over the pipe: the host's may be no folder that a fresh interpreter looks into."""
 
-_SECRET: Final = ("ROBOFLOW_", "RFBULK_")
-"""Variables that such a process does not inherit begin like this: the api key is among them."""
+_INHERITED: Final = ("PATH", "TMPDIR", "TZ", "LANG", "LOCALDOMAIN", "RES_OPTIONS")
+_INHERITED_FAMILIES: Final = ("LC_", "LD_", "DYLD_", "SSL_CERT_", "OPENSSL_")
+"""What such a process inherits of the environment: what makes programs, names and certificates be found. All else is
+not its business: keys, credentials of clouds, a proxy with its password (which goes over the pipe)."""
 
 CLOSE_SECONDS: Final = 2.0
+
+LOOKS: Final = 4
+"""How often within the stall limit it is looked whether a process has said anything. It is ended at the last of so
+many looks that found nothing. Looks are counted, not time: after a while in which the coordinator itself was stopped,
+or its loop was held up, there is one look, and that alone ends nobody."""
+
+START_SECONDS: Final = 30.0
+"""What a process gets to say its first word, if the stall limit is shorter: its modules load meanwhile."""
+
+_LONGEST_WAIT: Final = 3600.0
 
 
 def can_start() -> bool:
@@ -95,6 +119,7 @@ class WorkerProcess:
         self._numbers = itertools.count()
         self._lock = threading.Lock()
         self._is_gone = False
+        self._heard = 0
         self._child: subprocess.Popen[bytes] | None = None
         self._orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
         self.cpu_seconds = 0.0
@@ -142,7 +167,8 @@ class WorkerProcess:
             self._child.wait(CLOSE_SECONDS)
         except subprocess.TimeoutExpired:
             self._child.kill()
-            self._child.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):  # one that waits for a dead disk ends when it wakes
+                self._child.wait(CLOSE_SECONDS)
 
     async def send(self, job: ShardJob, on_bytes: Callable[[int], None]) -> ShardResult:
         """Have an attempt to send made. Cancelling has it called off, and waits until it has ended.
@@ -178,7 +204,7 @@ class WorkerProcess:
             self._attempts[number] = attempt
             self._orders.put(order_of(number))
         try:
-            await asyncio.wait([attempt.ended])
+            await self._watch(attempt)
         except asyncio.CancelledError:
             await self._call_off(number, attempt)
             raise
@@ -186,6 +212,22 @@ class WorkerProcess:
         if result is None:
             raise AssertionError("nobody called it off")
         return result
+
+    async def _watch(self, attempt: _Attempt) -> None:
+        """Wait until an attempt has ended. A process that says nothing for the stall limit is ended, and it with it."""
+        seconds = min(self._set_up.stall_seconds, _LONGEST_WAIT)
+        heard, silent = self._heard, 0
+        while not (await asyncio.wait([attempt.ended], timeout=seconds / LOOKS))[0]:
+            silent = silent + 1 if self._heard == heard else 0
+            heard = self._heard
+            if silent >= LOOKS * (1.0 if heard else max(1.0, START_SECONDS / seconds)):
+                self._give_up(seconds)
+
+    def _give_up(self, seconds: float) -> None:
+        """What it has under way is lost at once: it does nothing more, even if it is not yet gone."""
+        if self._child is not None:
+            self._child.kill()
+        self._lose(f"the process that did it was stopped: it had said nothing for {seconds:g} s")
 
     async def _call_off(self, number: int, attempt: _Attempt) -> None:
         self._orders.put(CallOff(number))
@@ -219,14 +261,22 @@ class WorkerProcess:
                 self._take(news)
         with self._lock:
             self._is_gone = True
+        child.wait()
+        self._lose(f"the process that did it ended ({child.returncode}) before it was done")
+
+    def _lose(self, why: str) -> None:
+        with self._lock:
+            self._is_gone = True
             left, self._attempts = self._attempts, {}
         self._orders.put(None)
-        child.wait()
         for attempt in left.values():
             attempt.move_rest()
-            attempt.end(attempt.lost(f"the process that did it ended ({child.returncode}) before it was done"))
+            attempt.end(attempt.lost(why))
 
     def _take(self, news: News) -> None:
+        self._heard += 1
+        if isinstance(news, Beat):
+            return
         if isinstance(news, Moved):
             if attempt := self._attempts.get(news.number):
                 attempt.move(news.count)
@@ -239,7 +289,9 @@ class WorkerProcess:
 
 
 def _inherited(environment: Mapping[str, str]) -> dict[str, str]:
-    kept = {name: value for name, value in environment.items() if not name.startswith(_SECRET)}
+    kept = {
+        name: value for name, value in environment.items() if name in _INHERITED or name.startswith(_INHERITED_FAMILIES)
+    }
     return {"MALLOC_ARENA_MAX": "2"} | kept  # glibc's `mallopt(3)`: else each thread keeps what others could use
 
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -205,6 +206,60 @@ async def test_one_that_hangs_is_ended_and_all_it_had_counts_as_sent(
     assert threads.END_SECONDS > 0.05
 
 
+async def test_one_that_is_stopped_is_ended_within_the_stall_limit_and_leaves_a_doubt(
+    serve: Serve, grant: MakeGrant, tmp_path: Path
+) -> None:
+    """Stopped, it keeps its pipes and its connections: nothing ends but by a watch."""
+    reached = asyncio.Event()
+
+    async def store(connection: Connection) -> None:
+        await connection.head()
+        reached.set()
+        await connection.reader.read()
+
+    told: list[int] = []
+    results: list[ShardResult] = []
+    async with serve(store) as server, a_process(stall_seconds=2.0) as process:
+        await until(lambda: process._heard >= 2)  # it says that it lives, unasked
+        job = job_of(tmp_path, grant(server.port), entry_of(tmp_path, "a.jpg", 200 * MIB))
+
+        async def send() -> None:
+            results.append(await process.send(job, told.append))
+
+        async with anyio.create_task_group() as group:
+            for _ in range(2):
+                group.start_soon(send)
+            await reached.wait()
+            os.kill(pid_of(process), signal.SIGSTOP)
+            began = anyio.current_time()
+        assert anyio.current_time() - began < 2 * 2.0
+        with pytest.raises(WorkerGone):
+            await process.send(job, ignore)
+        await server.closed.wait()
+    assert [(each.outcome, each.may_have_arrived) for each in results] == [(Outcome.BROKEN, True)] * 2
+    assert "had said nothing for 2 s" in results[0].detail
+    assert sum(told) == 2 * job.tar_bytes
+
+
+async def test_a_pause_of_the_coordinator_ends_nobody(serve: Serve, grant: MakeGrant, tmp_path: Path) -> None:
+    """After a laptop has slept nothing has been heard for long, and that is nobody's fault."""
+    results: list[ShardResult] = []
+    async with serve(stored) as server, a_process(stall_seconds=1.0) as process:
+        job = job_of(tmp_path, grant(server.port), entry_of(tmp_path, "a.jpg", 5))
+        await process.send(job, ignore)
+
+        async def send() -> None:
+            results.append(await process.send(job, ignore))
+
+        async with anyio.create_task_group() as group:
+            os.kill(pid_of(process), signal.SIGSTOP)
+            group.start_soon(send)
+            await until(lambda: process.load)
+            time.sleep(2.0)  # noqa: ASYNC251 - the pause
+            os.kill(pid_of(process), signal.SIGCONT)
+    assert [each.outcome for each in results] == [Outcome.STORED]
+
+
 async def test_a_time_beyond_all_clocks_is_refused_without_harm(serve: Serve, grant: MakeGrant, tmp_path: Path) -> None:
     entry = Entry(0, b"a.jpg", "a.jpg", 5, -(1 << 70), 1)
     async with serve(stored) as server, a_process() as process:
@@ -228,7 +283,9 @@ async def test_an_interpreter_that_is_none_is_told(monkeypatch: pytest.MonkeyPat
 async def test_it_is_given_no_key_and_shows_no_url(
     serve: Serve, grant: MakeGrant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("ROBOFLOW_API_KEY", KEY)
+    for name in ("ROBOFLOW_API_KEY", "AWS_SECRET_ACCESS_KEY", "AZURE_STORAGE_KEY", "SOMEBODYS_TOKEN"):
+        monkeypatch.setenv(name, KEY)
+    monkeypatch.setenv("HTTPS_PROXY", f"http://me:{KEY}@127.0.0.1:9")
     async with serve(stored) as server, a_process() as process:
         await process.send(job_of(tmp_path, grant(server.port), entry_of(tmp_path, "a.jpg", 5)), ignore)
         about = Path(f"/proc/{pid_of(process)}")
