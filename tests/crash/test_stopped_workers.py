@@ -54,7 +54,7 @@ async def test_an_upload_outlives_workers_that_are_stopped(emulator: Emulator, t
     stopped: set[int] = set()
 
     async def stop_one(count: int) -> None:
-        found = await until(lambda: len(workers() - stopped) and workers() - stopped, SLOW_SECONDS)
+        found = await until(lambda: workers() - stopped, SLOW_SECONDS)
         await until(lambda: emulator.requests["put"] >= count, SLOW_SECONDS)
         os.kill(min(found), signal.SIGSTOP)
         stopped.add(min(found))
@@ -84,7 +84,7 @@ async def test_an_export_outlives_workers_that_are_stopped(emulator: Emulator, t
     stopped: list[int] = []
 
     async def stop_all() -> None:
-        found = await until(lambda: len(workers()) == 2 and workers(), SLOW_SECONDS)
+        found = await until(lambda: workers() if len(workers()) == 2 else set(), SLOW_SECONDS)
         await until(lambda: emulator.requests["download"] >= 6, SLOW_SECONDS)
         for pid in found:
             os.kill(pid, signal.SIGSTOP)
