@@ -15,7 +15,7 @@ import msgspec
 from rfbulk.cli.options import CONTEXT, DURATION, ExitCode, global_options, globals_of
 from rfbulk.cli.printing import plain, print_json
 from rfbulk.cli.progress import progress_printer
-from rfbulk.cli.running import Session, run, settings_of
+from rfbulk.cli.running import Session, failpoint_from_environment, run, settings_of
 from rfbulk.client import Client
 from rfbulk.client.webhook import ReceiverOptions, WebhookReceiver, inbox_dir
 from rfbulk.core.notices import JobNotice, Notice, subject_of
@@ -145,7 +145,7 @@ async def _receiver(stack: AsyncExitStack, session: Session, serving: Serving, o
     """Only where something is to follow is the service needed, and an api key."""
     folder = serving.folder or inbox_dir(settings_of(session.options))
     if not serving.command and not serving.flows:
-        return WebhookReceiver(serving.options, folder, on_event=on_event)
+        return WebhookReceiver(serving.options, folder, on_event=on_event, reach=failpoint_from_environment())
     client = await stack.enter_async_context(session.client())
     return client.webhook(
         [key.reveal() for key in serving.options.keys],

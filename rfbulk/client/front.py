@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from rfbulk.client.context import Context, Reach, uploads_dir
 from rfbulk.client.filling import Filling
+from rfbulk.core.failpoints import pass_by
 from rfbulk.core.limits import batch_id as checked_batch_id
 from rfbulk.core.secrets import ApiKey
 from rfbulk.edge.api import ServiceApi
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from rfbulk.client.uploading import Source, StrPath
     from rfbulk.client.webhook import WebhookReceiver
     from rfbulk.core.export_report import ExportReport
-    from rfbulk.core.failpoints import Failpoint
     from rfbulk.core.job_watch import JobReport
     from rfbulk.core.job_wire import Job, JobLog, Stage, Task
     from rfbulk.core.jobs import JobDefinition, Overrides, Severity, WorkflowJob
@@ -48,10 +48,6 @@ if TYPE_CHECKING:
     from rfbulk.core.standing import Flow
     from rfbulk.core.wire import BatchMetadata, BatchPart, RemoteFile, ShardStatus
     from rfbulk.pipeline.following import OnNotice
-
-
-def _pass_by(_failpoint: Failpoint) -> None:
-    """Go on: what a failpoint does unless a test asked for more."""
 
 
 class Client(Filling):
@@ -70,7 +66,7 @@ class Client(Filling):
         api_url: str | None = None,
         workspace: str | None = None,
         settings: Settings | None = None,
-        reach: Reach = _pass_by,
+        reach: Reach = pass_by,
     ) -> None:
         key = api_key if api_key is not None else os.environ.get("ROBOFLOW_API_KEY", "")
         self._api_key = key if isinstance(key, ApiKey) else ApiKey(key)
@@ -337,6 +333,7 @@ class Client(Filling):
             standing=server.Standing(self._context, flows) if flows else None,
             bell=self._context.bell,
             on_event=on_event,
+            reach=self._reach,
         )
 
     async def confirms(self, notice: Notice) -> bool:

@@ -10,6 +10,7 @@ import msgspec
 
 from rfbulk.client.batches import wait_for_batch
 from rfbulk.client.running import RunOptions, RunWorks
+from rfbulk.core.failpoints import Failpoint
 from rfbulk.core.jobs import made_job_id
 from rfbulk.core.limits import batch_id as checked_batch_id
 from rfbulk.core.standing import Flow, flow_for
@@ -39,13 +40,19 @@ async def work_off(context: Context, flows: Sequence[Flow], batch: str, on_event
         return "the service knows no such batch"
     works = await _works(context, flow, batch, on_event)
     is_new = False
-    if not await works.job_is_known():
+    is_known = await works.job_is_known()
+    context.reach(Failpoint.JOB_LOOKED_UP)
+    if not is_known:
         state = await wait_for_batch(
             context, batch, flow.expect, flow.ready_seconds, on_event, quiet_seconds=flow.quiet_seconds
         )
         _refuse_incomplete(batch, state, flow)
+        context.reach(Failpoint.BATCH_READY)
+        context.reach(Failpoint.JOB_INTENDED)
         is_new = await works.start_job()
+        context.reach(Failpoint.JOB_STARTED)
     report = await works.wait_for_job(is_new=is_new)
+    context.reach(Failpoint.JOB_ENDED)
     if not report.succeeded:
         return f"job {report.job_id} failed: {'; '.join(report.reasons[:3])}"
     exports = await _bring_home(works)
@@ -84,4 +91,5 @@ def _refuse_incomplete(batch: str, state: BatchState, flow: Flow) -> None:
 
 async def _bring_home(works: RunWorks) -> list[ExportReport]:
     batches = await works.output_batches()
+    works.context.reach(Failpoint.RESULTS_FOUND)
     return [await works.export(each, is_only=len(batches) == 1) for each in batches]

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
-from rfbulk.client.context import Context, inbox_dir
+from rfbulk.client.context import Context, Reach, inbox_dir
 from rfbulk.client.standing import work_off
+from rfbulk.core.failpoints import Failpoint, pass_by
 from rfbulk.core.jobs import job_id as checked_job_id
 from rfbulk.core.limits import batch_id as checked_batch_id
 from rfbulk.core.notices import IngestNotice, JobNotice, Notice, OtherNotice, subject_of
@@ -58,7 +59,21 @@ class Standing:
     def over(self, inbox: Inbox, tell: OnEvent) -> StandingFlows:
         """Return what carries them out for the notifications of an inbox."""
         work = partial(work_off, self.context, self.flows, on_event=tell)
-        return StandingFlows(inbox, work, self.context.clock, tell)
+        return StandingFlows(inbox, work, self.context.clock, tell, self.context.reach)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reaching:
+    """Keeps notifications, and reaches the failpoints on both sides of that."""
+
+    inbox: Inbox
+    reach: Reach
+
+    async def store(self, body: bytes, notice: Notice) -> Delivery:
+        self.reach(Failpoint.NOTICE_RECEIVED)
+        delivery = await self.inbox.store(body, notice)
+        self.reach(Failpoint.NOTICE_KEPT)
+        return delivery
 
 
 class WebhookReceiver:
@@ -82,6 +97,7 @@ class WebhookReceiver:
         standing: Standing | None = None,
         bell: Bell | None = None,
         on_event: OnEvent = ignore,
+        reach: Reach = pass_by,
     ) -> None:
         self._options = options
         self._folder = folder
@@ -90,6 +106,7 @@ class WebhookReceiver:
         self._flowing: StandingFlows | None = None
         self._bell = bell or Bell()
         self._tell = on_event
+        self._reach = reach
         self._stack = AsyncExitStack()
         self._follower: Follower | None = None
 
@@ -97,12 +114,14 @@ class WebhookReceiver:
         """Open the inbox, and go on with what was left in it."""
         async with AsyncExitStack() as stack:
             self.inbox = await self._open(stack)
-            self.app: App = receiver_app(self._options, self.inbox, self._on_kept)
+            self.app: App = receiver_app(self._options, _Reaching(self.inbox, self._reach), self._on_kept)
             tasks = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(tasks.cancel_scope.cancel)
             if self._follow is not None:
                 on_notice, at_once = self._follow.on_notice, self._follow.at_once
-                self._follower = Follower(self.inbox, on_notice, SystemClock(), self._tell, at_once=at_once)
+                self._follower = Follower(
+                    self.inbox, on_notice, SystemClock(), self._tell, at_once=at_once, reach=self._reach
+                )
                 tasks.start_soon(self._follower.run)
             if self._standing is not None:
                 self._flowing = self._standing.over(self.inbox, self._tell)

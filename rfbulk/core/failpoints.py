@@ -11,7 +11,7 @@ from typing import Final
 
 
 class Failpoint(StrEnum):
-    """Where a process can be made to die, in the order in which a shard, a remote file, an ingest, a run meets them."""
+    """Where a process can be made to die, in the order in which what is moved, a run, a notification meet them."""
 
     CHECKPOINT_OPENED = "checkpoint-opened"
     SHARD_PLANNED = "shard-planned"
@@ -57,6 +57,20 @@ class Failpoint(StrEnum):
     JOB_ENDED = "job-ended"
     RESULTS_FOUND = "results-found"
 
+    NOTICE_RECEIVED = "notice-received"
+    NOTICE_KEPT = "notice-kept"
+    FOLLOW_STARTED = "follow-started"
+    FOLLOW_ENDED = "follow-ended"
+    FOLLOW_RECORDED = "follow-recorded"
+    FOLLOW_FAILED = "follow-failed"
+    FLOW_STARTED = "flow-started"
+    FLOW_ENDED = "flow-ended"
+    FLOW_RECORDED = "flow-recorded"
+
+
+def pass_by(_failpoint: Failpoint) -> None:
+    """Go on: what a failpoint does unless a test asked for more."""
+
 
 OF_EXPORTS: Final = frozenset(
     {
@@ -99,4 +113,21 @@ OF_INGESTS: Final = frozenset(
         Failpoint.INGEST_CONFIRMED,
     }
 )
-OF_UPLOADS: Final = frozenset(Failpoint) - OF_EXPORTS - OF_RUNS - OF_INGESTS | {Failpoint.CHECKPOINT_OPENED}
+OF_WEBHOOKS: Final = frozenset(
+    {
+        Failpoint.NOTICE_RECEIVED,
+        Failpoint.NOTICE_KEPT,
+        Failpoint.FOLLOW_STARTED,
+        Failpoint.FOLLOW_ENDED,
+        Failpoint.FOLLOW_RECORDED,
+        Failpoint.FOLLOW_FAILED,
+        Failpoint.FLOW_STARTED,
+        Failpoint.FLOW_ENDED,
+        Failpoint.FLOW_RECORDED,
+    }
+)
+"""Of receiving notifications and of what follows from them; a standing flow meets those of runs, too."""
+
+OF_UPLOADS: Final = frozenset(Failpoint) - OF_EXPORTS - OF_RUNS - OF_INGESTS - OF_WEBHOOKS | {
+    Failpoint.CHECKPOINT_OPENED
+}

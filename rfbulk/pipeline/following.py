@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 import anyio
 
+from rfbulk.core.failpoints import Failpoint, pass_by
 from rfbulk.core.notices import Notice, parse_notice
 from rfbulk.core.redaction import excerpt
 from rfbulk.errors import RfbulkError
@@ -55,12 +56,22 @@ class Follower:
     it is then made again by the next one, so that a call may come twice for one event, and never not at all.
     """
 
-    def __init__(self, inbox: ToFollow, on_notice: OnNotice, clock: Clock, tell: OnEvent, *, at_once: int = 1) -> None:
+    def __init__(
+        self,
+        inbox: ToFollow,
+        on_notice: OnNotice,
+        clock: Clock,
+        tell: OnEvent,
+        *,
+        at_once: int = 1,
+        reach: Callable[[Failpoint], None] = pass_by,
+    ) -> None:
         self._inbox = inbox
         self._on_notice = on_notice
         self._clock = clock
         self._tell = tell
         self._at_once = at_once
+        self._reach = reach
         self._in_hand: set[int] = set()
         self._changed = anyio.Event()
 
@@ -116,12 +127,15 @@ class Follower:
             self.wake()
 
     async def _carry_out(self, kept: Kept) -> None:
+        self._reach(Failpoint.FOLLOW_STARTED)
         try:
             await self._on_notice(parse_notice(kept.body), kept.body)
         except Exception as error:  # noqa: BLE001 - whatever a caller's own code raises must not end the receiver
             await self._failed(kept, error)
         else:
+            self._reach(Failpoint.FOLLOW_ENDED)
             await self._inbox.record_followed(kept.number, "done")
+            self._reach(Failpoint.FOLLOW_RECORDED)
 
     async def _failed(self, kept: Kept, error: Exception) -> None:
         said = excerpt(f"{type(error).__name__}: {error}")
@@ -133,3 +147,4 @@ class Follower:
             again_in = FIRST_REST_SECONDS * 2.0 ** (attempts - 1)
             self._tell(Warned(f"what follows from notification {kept.number} failed, again in {again_in:g} s: {said}"))
             await self._inbox.record_attempt(kept.number, again_in)
+            self._reach(Failpoint.FOLLOW_FAILED)

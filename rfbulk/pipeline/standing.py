@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import anyio
 
+from rfbulk.core.failpoints import Failpoint, pass_by
 from rfbulk.core.redaction import excerpt
 from rfbulk.errors import CheckpointBusy, NoRoom, RfbulkError, TroublePassing, WaitTimeout
 from rfbulk.events import FlowEnded, Warned
@@ -38,11 +39,19 @@ class StandingFlows:
     batch may come while it is worked on.
     """
 
-    def __init__(self, inbox: ToFlow, work: Callable[[str], Awaitable[str]], clock: Clock, tell: OnEvent) -> None:
+    def __init__(
+        self,
+        inbox: ToFlow,
+        work: Callable[[str], Awaitable[str]],
+        clock: Clock,
+        tell: OnEvent,
+        reach: Callable[[Failpoint], None] = pass_by,
+    ) -> None:
         self._inbox = inbox
         self._work = work
         self._clock = clock
         self._tell = tell
+        self._reach = reach
         self._in_hand: set[str] = set()
         self._changed = anyio.Event()
         self._room = anyio.CapacityLimiter(AT_ONCE)
@@ -72,9 +81,12 @@ class StandingFlows:
         await self._clock.sleep(FIRST_REST_SECONDS)
 
     async def _flow(self, subject: str, number: int) -> None:
+        self._reach(Failpoint.FLOW_STARTED)
         try:
             outcome = await self._persist(subject)
+            self._reach(Failpoint.FLOW_ENDED)
             await self._inbox.record_flowed(subject, number, outcome)
+            self._reach(Failpoint.FLOW_RECORDED)
             self._tell(FlowEnded(subject, outcome))
         except RfbulkError as error:
             await self._bear(error)
