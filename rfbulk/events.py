@@ -11,11 +11,60 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from rfbulk.core.export_report import ExportFailure
+from rfbulk.core.pacing import Why
 from rfbulk.core.report import Failure
 
 Phase: TypeAlias = Literal[
     "scanning", "sending", "deciding-unsure", "confirming", "listing", "fetching", "merging", "done", "stopping"
 ]
+ShardChange: TypeAlias = Literal[
+    "granted", "sending", "retrying", "planned", "sent", "unsure", "split", "failed", "left"
+]
+Wait: TypeAlias = Literal["source", "turn", "grant", "rest", "retry", "answer"]
+
+
+@dataclass(frozen=True, slots=True)
+class TransferBegun:
+    """A transfer has begun: what follows until its end is of it. `kind` is `upload`, `export` or `ingest`.
+
+    `where` is the source's folders, the target of an export, or what an ingest is made of. `content` says of what.
+    """
+
+    kind: str
+    batch_id: str
+    where: tuple[str, ...] = ()
+    content: str = "images"
+
+
+@dataclass(frozen=True, slots=True)
+class TransferEnded:
+    """A transfer has ended. `error` says by what, empty where it came to its end; `done` of `total` are through."""
+
+    kind: str
+    batch_id: str
+    seconds: float
+    done: int
+    total: int
+    failures: int
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """One shard, or group of files, whose bytes are being moved: those of the present attempt.
+
+    `name` is that of the file where it travels alone, or of the first of a group of `files`; a shard of many has none,
+    but its number. `of_bytes` is 0 where nobody knows how many there are. `rate` is bytes a second over the attempt.
+    """
+
+    number: int
+    name: str
+    files: int
+    attempt: int
+    bytes: int
+    of_bytes: int
+    seconds: float
+    rate: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +83,31 @@ class UploadProgress:
 
     `*_before` count what earlier runs had sent, so that rates speak of this run alone. `scan_finished` tells whether
     the planned numbers are final. `bytes_on_the_wire` counts every byte given to a connection, retries included.
+
+    `pace` says why `concurrency` is what it is:
+
+    ========= ===============================================================
+    fixed     it was asked for
+    starting  it is the first, and nothing has been measured yet
+    climbing  more at once brought more
+    best      more at once brought nothing
+    most      the options, or the memory, allow no more
+    processor the processor is what is slow, not the line
+    slowed    the service, or the line, showed that it is overloaded
+    ========= ===============================================================
+
+    `waits` counts shards by what they wait for; what moves bytes is not among them, and none means no key:
+
+    ====== ==================================================================
+    source places that are free, since the scan has found nothing for them yet
+    turn   planned shards that have no place
+    grant  those that have asked for a grant
+    rest   those that keep the rest that the service asked for: `rest_seconds` of it are left
+    retry  those between two attempts
+    answer those of which all is sent
+    ====== ==================================================================
+
+    `slowest` are the slowest connections, the slowest first. `reasons` counts the failures by reason.
     """
 
     seconds: float
@@ -55,6 +129,41 @@ class UploadProgress:
     retries: dict[str, int] = field(default_factory=dict)
     content: str = "images"
     """What "images" are here: images or videos."""
+    shards_before: int = 0
+    shards_failed: int = 0
+    shards_unsure: int = 0
+    pace: Why = "starting"
+    waits: dict[Wait, int] = field(default_factory=dict)
+    rest_seconds: float = 0.0
+    slowest: tuple[Connection, ...] = ()
+    reasons: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ShardChanged:
+    """A shard has come to another state, and the checkpoint knows it. Told by uploads in shards and of videos.
+
+    ======== =====================================================================
+    granted  there is a URL to send it to
+    sending  an attempt begins: `attempt` counts those under this grant
+    retrying an attempt did not succeed, and another follows after a wait
+    planned  it has no grant any more, or is to be sent again
+    sent     it is stored
+    unsure   it may have arrived: decided at the end
+    split    its members go on in other shards, or none of them is left
+    failed   it is refused for good
+    left     its retry budget is used up: the next run goes on with it
+    ======== =====================================================================
+
+    Images that are posted one by one are told of only where something is amiss. `detail` says what.
+    """
+
+    shard: int
+    state: ShardChange
+    images: int
+    bytes: int
+    attempt: int = 0
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +234,9 @@ class ExportProgress:
     """Where an export stands, told about twice a second. Files are remote files; sizes are not known before they come.
 
     `files_here` counts those of earlier runs that are here as they were left. `listing_finished` tells whether
-    `files_listed` is final. `bytes_received` counts every byte, retries included.
+    `files_listed` is final. `bytes_received` counts every byte, retries included. What more there is, is as in
+    UploadProgress, for groups of files: `source` are free places that the listing has found nothing for, `turn` counts
+    files, `grant` those that need a fresh URL, `answer` those that have been asked for and of which nothing has come.
     """
 
     seconds: float
@@ -139,6 +250,11 @@ class ExportProgress:
     concurrency: int
     failures: int
     retries: dict[str, int] = field(default_factory=dict)
+    pace: Why = "starting"
+    waits: dict[Wait, int] = field(default_factory=dict)
+    rest_seconds: float = 0.0
+    slowest: tuple[Connection, ...] = ()
+    reasons: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +294,7 @@ class IngestProgress:
     requests: int
     duplicated: int
     failures: int
+    retries: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +330,10 @@ class Warned:
 
 Event: TypeAlias = (
     PhaseChanged
+    | TransferBegun
+    | TransferEnded
     | UploadProgress
+    | ShardChanged
     | ShardSent
     | ShardRetried
     | RequestRetried

@@ -17,7 +17,7 @@ LOWEST = {"core", "errors", "events", "settings"}
 FLOORS = {
     # an error carries the report of what was done
     "errors": {"core.report", "core.export_report", "core.ingest_report", "core.run_report"},
-    "events": {"core.report", "core.export_report"},
+    "events": {"core.report", "core.export_report", "core.pacing"},
     "settings": {"core", "errors"},
     "core": {"core", "errors"},
     "edge": {"__version__", "edge"} | LOWEST,

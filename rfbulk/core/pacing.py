@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 import msgspec
+
+Why: TypeAlias = Literal["fixed", "starting", "climbing", "best", "most", "processor", "slowed"]
+"""What the level was moved by last, as `events.UploadProgress` tells it."""
 
 GAIN: Final = 1.05
 """A step up is kept if it brings more than this times the throughput; less is the noise of a line."""
@@ -38,7 +41,7 @@ class Pace:
     `window(throughput)` is told, at regular intervals of busy sending, how much went through. The level doubles
     while that brings more, then climbs by one, and steps back where it brought nothing. `slow_down()` halves it
     when the service or the line shows that it is overloaded; further calls within the same window change nothing,
-    since one trouble hits many shards at once.
+    since one trouble hits many shards at once. `why` says what moved it last.
     """
 
     def __init__(self, limits: PaceLimits) -> None:
@@ -49,6 +52,7 @@ class Pace:
         self._doubling = True
         self._hold = 0
         self._has_slowed = False
+        self.why: Why = "fixed" if limits.least == limits.most else "starting"
 
     def begin_at(self, level: int) -> None:
         """Begin at another level, within the limits. Without effect once the level has been moved."""
@@ -66,6 +70,7 @@ class Pace:
         self._best = 0.0
         self._hold = HOLD_WINDOWS
         self.level = max(self.limits.least, self.level // 2)
+        self._note("slowed")
         return self.level != before
 
     def window(self, throughput: float, *, cpu_share: float = 0.0, interpreters: int = 1) -> None:
@@ -90,6 +95,7 @@ class Pace:
         enough = CPU_LEVEL if interpreters == 1 else CPU_LEVEL_EACH * interpreters
         if self.level > enough or (interpreters > 1 and not self._hold):
             self.level = max(self.limits.least, min(enough, self.limits.most))
+        self._note("processor")
         self._hold = max(0, self._hold - 1)
         self._came_from = None
         self._doubling = False
@@ -105,10 +111,16 @@ class Pace:
             self.level = came_from
             self._doubling = False
             self._hold = HOLD_WINDOWS
+            self._note("best")
 
     def _climb(self) -> None:
         step = self.level if self._doubling else 1
         wanted = min(self.limits.most, self.level + step)
+        self._note("climbing" if wanted > self.level else "most")
         if wanted > self.level:
             self._came_from = self.level
             self.level = wanted
+
+    def _note(self, why: Why) -> None:
+        if self.why != "fixed":
+            self.why = why

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 
 from rfbulk.errors import RfbulkError
+from rfbulk.events import TransferEnded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from rfbulk.events import OnEvent, TransferBegun
+    from rfbulk.pipeline.ports import Clock
 
 T = TypeVar("T")
 
@@ -48,6 +52,25 @@ async def with_report(work: Callable[[], Awaitable[T]], attach: Callable[[Rfbulk
         with suppress(RfbulkError):
             await attach(error)
     raise error
+
+
+@contextmanager
+def told(
+    tell: OnEvent, clock: Clock, begun: TransferBegun, ending: Callable[[], tuple[int, int, int]]
+) -> Iterator[None]:
+    """Tell that a transfer has begun, and how it ended. `ending` returns what is done, of how much, and failures."""
+    began, error = clock.monotonic(), ""
+    tell(begun)
+    try:
+        yield
+    except RfbulkError as ours:
+        error = str(ours)
+        raise
+    except BaseException as other:
+        error = type(other).__name__
+        raise
+    finally:
+        tell(TransferEnded(begun.kind, begun.batch_id, clock.monotonic() - began, *ending(), error))
 
 
 def gravest(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -14,8 +14,8 @@ from rfbulk.core.failpoints import Failpoint
 from rfbulk.core.fetching import FetchKind
 from rfbulk.core.pacing import Pace, PaceLimits
 from rfbulk.errors import RfbulkError, TransferFailed, UsageError
-from rfbulk.events import Phase, PhaseChanged, Warned
-from rfbulk.pipeline.endings import cancel_when_stopped, unless_stopped, with_report
+from rfbulk.events import Phase, PhaseChanged, TransferBegun, Warned
+from rfbulk.pipeline.endings import cancel_when_stopped, told, unless_stopped, with_report
 from rfbulk.pipeline.export_bookkeeping import build_export_report
 from rfbulk.pipeline.export_tally import ExportLoad, ExportTally
 from rfbulk.pipeline.fetching import Fetcher
@@ -104,11 +104,15 @@ class _Export:
             fresh_urls=FreshUrls(self._listing),
             recorder=self._recorder,
         )
+        self._groups: Groups | None = None
         self._lister = FileLister(ports, self._listing, self._tally, options.unpack, self._check_failures)
 
     async def run(self) -> ExportReport:
         self._ports.reach(Failpoint.CHECKPOINT_OPENED)
-        return await with_report(self._run_and_report, self._attach_report)
+        target = self._request.target.decode("utf-8", "backslashreplace")
+        begun = TransferBegun("export", self._request.batch, (target,), "files")
+        with told(self._ports.tell, self._ports.clock, begun, self._tally.ending):
+            return await with_report(self._run_and_report, self._attach_report)
 
     async def _run_and_report(self) -> ExportReport:
         await self._run()
@@ -179,7 +183,7 @@ class _Export:
                 await checkpoint.unstage(element)
 
     async def _fetch_all(self) -> None:
-        groups = Groups(self._gate, len(self._parts))
+        groups = self._groups = Groups(self._gate, len(self._parts))
         async with anyio.create_task_group() as tasks:
             watch = anyio.CancelScope()
             tasks.start_soon(self._limit_grace, tasks.cancel_scope, watch)
@@ -260,7 +264,8 @@ class _Export:
                 bytes_before = self._tally.bytes_received
 
     def _tell_progress(self) -> None:
-        self._ports.tell(self._tally.progress(self._ports.clock.monotonic(), self._gate.pace.level))
+        queued = self._groups.waiting if self._groups else 0
+        self._ports.tell(self._tally.progress(self._ports.clock.monotonic(), self._gate, queued))
 
     def _phase(self, phase: Phase) -> None:
         self._ports.tell(PhaseChanged(phase))

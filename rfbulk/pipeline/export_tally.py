@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rfbulk.events import ExportProgress, RemoteFileNamed
+from rfbulk.pipeline.board import Board
 
 if TYPE_CHECKING:
     from rfbulk.core.export_report import ExportFailure
-    from rfbulk.events import OnEvent
+    from rfbulk.events import OnEvent, Wait
+    from rfbulk.pipeline.gate import Gate
     from rfbulk.pipeline.ports import Load
 
 
@@ -33,6 +35,8 @@ class ExportTally:
     is_listed: bool = False
     last_success: float = 0.0
     retries: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    board: Board = field(default_factory=Board)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def receive(self, count: int, *, is_large: bool) -> None:
@@ -45,9 +49,22 @@ class ExportTally:
     def name(self, failure: ExportFailure) -> None:
         """Count and name a remote file that has failed."""
         self.failed += 1
+        self.reasons[failure.reason] += 1
         self.tell(RemoteFileNamed(failure))
 
-    def progress(self, now: float, concurrency: int) -> ExportProgress:
+    def ending(self) -> tuple[int, int, int]:
+        """Files that are here, of how many, and failures."""
+        return self.fetched + self.here, self.listed, self.failed
+
+    def waits(self, gate: Gate, queued: int) -> dict[Wait, int]:
+        """How many wait, and what for. `queued` are files that have no place."""
+        waits = self.board.waits()
+        waits["turn"] = queued
+        if not queued and not self.is_listed:
+            waits["source"] = gate.pace.level - gate.in_flight
+        return {wait: count for wait, count in waits.items() if count > 0}
+
+    def progress(self, now: float, gate: Gate, queued: int = 0) -> ExportProgress:
         """Return the numbers as an event."""
         return ExportProgress(
             seconds=now - self.started,
@@ -58,9 +75,14 @@ class ExportTally:
             bytes_fetched=self.bytes_fetched,
             bytes_received=self.bytes_received,
             fetches_in_flight=self.in_flight,
-            concurrency=concurrency,
+            concurrency=gate.pace.level,
             failures=self.failed,
             retries=dict(self.retries),
+            pace=gate.pace.why,
+            waits=self.waits(gate, queued),
+            rest_seconds=gate.rest_seconds,
+            slowest=self.board.slowest(now),
+            reasons=dict(self.reasons),
         )
 
 

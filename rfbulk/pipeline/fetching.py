@@ -18,6 +18,7 @@ from rfbulk.events import FetchRetried
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rfbulk.pipeline.board import Underway
     from rfbulk.pipeline.export_ports import ExportPorts
     from rfbulk.pipeline.export_tally import ExportTally
     from rfbulk.pipeline.fresh_urls import FreshUrls, Wanted
@@ -64,26 +65,33 @@ class Fetcher:
             NoRoom: the disk is full.
             RfbulkError: what is final for the whole export.
         """
-        while group:
-            results = await self._attempt(group)
-            untried = group[len(results) :]
-            after = self._sort(group, results)
-            group = await self._follow(after, untried)
+        first = group[0].element
+        underway = self.tally.board.enter(first.id, first.name, len(group))
+        try:
+            while group:
+                results = await self._attempt(group, underway)
+                untried = group[len(results) :]
+                after = self._sort(group, results)
+                group = await self._follow(after, untried, underway)
+        finally:
+            self.tally.board.leave(first.id)
 
-    async def _attempt(self, group: Sequence[Wanted]) -> list[FetchResult]:
+    async def _attempt(self, group: Sequence[Wanted], underway: Underway) -> list[FetchResult]:
         jobs = [self._job(wanted) for wanted in group]
+        underway.rest()
         await self.gate.rest()
-        has_begun = False
+        underway.move(self.ports.clock.monotonic(), underway.attempt + 1)
+        underway.name, underway.files = group[0].element.name, len(group)
         is_large = goes_alone(group[0].element.kind, group[0].element.name)
 
         def on_bytes(count: int) -> None:
-            nonlocal has_begun
-            if not has_begun:
-                has_begun = True
+            if not underway.bytes:
                 self.ports.reach(Failpoint.FETCH_STARTED)
+            underway.bytes += count
             self.tally.receive(count, is_large=is_large)
 
         results = await self.ports.receiver.fetch(jobs, on_bytes)
+        underway.doing = "begin"
         self.ports.reach(Failpoint.FETCH_ENDED)
         return results
 
@@ -121,7 +129,7 @@ class Fetcher:
                     assert_never(decision)
         return after
 
-    async def _follow(self, after: After, untried: list[Wanted]) -> list[Wanted]:
+    async def _follow(self, after: After, untried: list[Wanted], underway: Underway) -> list[Wanted]:
         """Do what follows, and return those to be tried again."""
         if after.done:
             await self.recorder.add_files(after.done)
@@ -136,8 +144,10 @@ class Fetcher:
             await self._go_elsewhere(wanted)
         # a fresh URL that ends at once as well is trouble like any other
         later = after.later + [(wanted, result) for wanted, result in after.fresh if wanted.tries.fresh]
+        underway.doing = "retry" if later else "begin"
         given_up = await self._wait(later) if later else set()
         fresh = [wanted for wanted, _ in after.fresh if wanted.element.id not in given_up]
+        underway.doing = "grant" if fresh else "begin"
         lost = await self._renew(fresh) if fresh else set()
         late = [wanted for wanted, _ in after.later if wanted.element.id not in given_up]
         renewed = [wanted for wanted in fresh if wanted.element.id not in lost]

@@ -62,6 +62,11 @@ class Gate:
         while (left := self._rest_until - self._clock.monotonic()) > 0:
             await self._clock.sleep(left)
 
+    @property
+    def rest_seconds(self) -> float:
+        """How much is left of the rest that the service asked for."""
+        return max(0.0, self._rest_until - self._clock.monotonic())
+
     def slow_down(self, retry_after: float | None) -> None:
         """Take note of an overload: fewer at once from now on, and nobody before `retry_after` seconds."""
         self.pace.slow_down()

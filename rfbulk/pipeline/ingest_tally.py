@@ -42,6 +42,11 @@ class IngestTally:
         self.duplicated += answer.duplicated
         self.accepted += references
 
+    def ending(self) -> tuple[int, int, int]:
+        """References that are accepted, of how many, and failures."""
+        accepted = self.before + self.accepted
+        return accepted, max(self.found, accepted), self.refused + self.changed
+
     def progress(self, now: float) -> IngestProgress:
         """Return the numbers as an event."""
         return IngestProgress(
@@ -52,4 +57,5 @@ class IngestTally:
             requests=self.requests,
             duplicated=self.duplicated,
             failures=self.refused + self.changed,
+            retries=dict(self.retries),
         )

@@ -15,9 +15,9 @@ from rfbulk.core.readiness import BatchState, Expected
 from rfbulk.core.references import MediaKind, Reference, derived_ingest_id, mark_of
 from rfbulk.core.secrets import SignedUrl
 from rfbulk.errors import RfbulkError, UsageError
-from rfbulk.events import PhaseChanged, Warned
+from rfbulk.events import PhaseChanged, TransferBegun, Warned
 from rfbulk.pipeline.asking import Asker, AskForReferences
-from rfbulk.pipeline.endings import unless_stopped, with_report
+from rfbulk.pipeline.endings import told, unless_stopped, with_report
 from rfbulk.pipeline.ingest_tally import IngestTally
 from rfbulk.pipeline.retrying import persist
 from rfbulk.pipeline.watching import BatchPorts, watch_batch
@@ -105,7 +105,10 @@ class _Ingest:
 
     async def run(self) -> IngestReport:
         self._ports.reach(Failpoint.CHECKPOINT_OPENED)
-        return await with_report(self._run_and_report, self._attach_report)
+        what = self._request.what
+        begun = TransferBegun("ingest", self._request.batch, (kind_of(what),), what.media)
+        with told(self._ports.tell, self._ports.clock, begun, self._tally.ending):
+            return await with_report(self._run_and_report, self._attach_report)
 
     async def _run_and_report(self) -> IngestReport:
         await self._run()

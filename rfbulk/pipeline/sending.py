@@ -18,7 +18,7 @@ from rfbulk.core.planning import Planner, SinglePlanner, halves
 from rfbulk.core.retry import RetryPolicy, next_delay
 from rfbulk.core.transfer import MAX_CHANGES, Next, Shard, ShardState, has_expired, hash_differs, what_next
 from rfbulk.errors import TroublePassing
-from rfbulk.events import ShardRetried, ShardSent
+from rfbulk.events import ShardRetried
 from rfbulk.pipeline.retrying import persist
 from rfbulk.pipeline.trouble import FLUSH_SECONDS, Look, Trouble
 
@@ -86,7 +86,10 @@ class Carrier:
         shard = replace(shard, grants=shard.grants + 1)
         await self.ports.checkpoint.update(shard)
         self.ports.reach(Failpoint.GRANT_INTENDED)
+        underway = self.tally.board.at(shard.id)
+        underway.rest()
         await self.gate.rest()
+        underway.doing = "grant"
         unanswered = 0
 
         def on_trouble(error: TroublePassing) -> None:
@@ -115,6 +118,7 @@ class Carrier:
         )
         await self.ports.checkpoint.update(shard)
         self.ports.reach(Failpoint.GRANT_RECORDED)
+        self.tally.change(shard, "granted")
         return shard
 
     async def _request_grant(self, shard: Shard) -> Grant:
@@ -147,6 +151,7 @@ class Carrier:
     async def _without_grant(self, shard: Shard) -> Shard:
         shard = replace(shard, state=ShardState.PLANNED, grant=None, attempts=0, in_doubt=False)
         await self.ports.checkpoint.update(shard)
+        self.tally.change(shard, "planned", "its grant ended")
         return shard
 
     # attempts
@@ -156,6 +161,7 @@ class Carrier:
         shard = replace(shard, attempts=shard.attempts + 1)
         await self.ports.checkpoint.update(shard)
         self.ports.reach(Failpoint.ATTEMPT_RECORDED)
+        self.tally.change(shard, "sending")
         result = await self._send(shard, before)
         self.ports.reach(Failpoint.ANSWER_RECEIVED)
         decision = what_next(shard, result)
@@ -187,24 +193,26 @@ class Carrier:
         if shard.grant is None:
             raise AssertionError("a shard is sent only under a grant")
         job = ShardJob(shard.id, self.ports.source.roots, shard.entries, self.trailer, shard.tar_bytes, shard.grant)
-        moved = 0
+        underway = self.tally.board.at(shard.id)
+        underway.rest()
 
         def on_bytes(count: int) -> None:
-            nonlocal moved
-            if not moved:
+            if not underway.bytes:
                 self.ports.reach(Failpoint.BODY_STARTED)
-            moved += count
+            underway.bytes += count
             self.tally.move(count)
 
         try:
             await self.gate.rest()
+            underway.move(self.ports.clock.monotonic(), shard.attempts, shard.tar_bytes)
             return await self.ports.sender.send(job, on_bytes)
         except anyio.get_cancelled_exc_class():
-            if moved < shard.tar_bytes:
+            if underway.bytes < shard.tar_bytes:
                 await self._record_nothing_arrived(before)
             raise
         finally:
-            self.tally.land(moved)
+            self.tally.land(underway.bytes)
+            underway.doing = "begin"
 
     async def _record_nothing_arrived(self, before: Shard) -> None:
         """A body that was cut short is not kept by the store, so the attempt leaves no doubt behind."""
@@ -225,11 +233,7 @@ class Carrier:
         )
         await self.ports.checkpoint.update(shard)
         self.ports.reach(Failpoint.SENT_RECORDED)
-        self.tally.images_sent += len(shard.entries)
-        self.tally.bytes_sent += shard.image_bytes
-        self.tally.shards_sent += 1
-        self.tally.last_success = self.ports.clock.monotonic()
-        self.ports.tell(ShardSent(shard.id, len(shard.entries), shard.tar_bytes, shard.attempts, verified))
+        self.tally.send(shard, self.ports.clock.monotonic(), is_verified=verified)
 
     async def _again(self, shard: Shard, result: ShardResult) -> Shard:
         """Recorded at once: under a once-only grant the next answer is 412, which must not be taken for success.
@@ -263,6 +267,7 @@ class Carrier:
         if delay is None:
             await self._give_up(shard, result, trouble)
             return None
+        self.tally.retry(shard, cause)
         self.ports.tell(ShardRetried(shard.id, cause, result.detail, delay))
         await self.ports.clock.sleep(delay)
         return shard
@@ -284,6 +289,7 @@ class Carrier:
                 status=result.status,
             )
         self.tally.given_up += 1
+        self.tally.change(shard, "left", result.detail)
 
     async def _split(self, shard: Shard) -> None:
         parts = [(entries, self.form.length(entries, self.trailer)) for entries in halves(shard.entries)]
@@ -292,6 +298,7 @@ class Carrier:
         self.ports.reach(Failpoint.SPLIT_RECORDED)
         self.tally.shards_planned += 1
         self.tally.retries["too large"] += 1
+        self.tally.change(shard, "split")
         self.on_planned()
 
     async def _fit(self, shard: Shard, limit: int) -> Shard | None:
@@ -362,7 +369,11 @@ class Carrier:
         if others:
             self.tally.shards_planned += len(others)
             self.on_planned()
-        return shard if shard.entries else None
+        if shard.entries:
+            return shard
+        self.tally.shards_planned -= 1
+        self.tally.change(shard, "split")
+        return None
 
     async def _leave_unsure(self, shard: Shard, result: ShardResult) -> None:
         """But for a shard whose damaged copy is known to be there: its members may be listed, and are not sound."""
@@ -371,7 +382,7 @@ class Carrier:
             return
         await self.ports.checkpoint.update(replace(shard, state=ShardState.UNSURE, grant=None, detail=result.detail))
         self.ports.reach(Failpoint.UNSURE_RECORDED)
-        self.tally.retries["unsure"] += 1
+        self.tally.leave_unsure(shard, result.detail)
 
     async def _fail(self, shard: Shard, result: ShardResult) -> None:
         shard = replace(shard, hash_failures=shard.hash_failures + hash_differs(result))
@@ -379,8 +390,7 @@ class Carrier:
         detail = _why_failed(shard, result)
         shard = replace(shard, state=ShardState.FAILED, grant=None, detail=detail)
         await self.ports.checkpoint.fail_entries(shard, [(entry, reason, detail) for entry in shard.entries])
-        for entry in shard.entries:
-            self.tally.name_failed(Refusal(entry.root, entry.path, reason, detail), entry.name)
+        self.tally.fail(shard, reason, detail)
 
 
 def _why_failed(shard: Shard, result: ShardResult) -> str:

@@ -20,7 +20,7 @@ from rfbulk.core.model import BatchId, Entry, Outcome, Refusal, RefusalReason, S
 from rfbulk.core.retry import RetryPolicy, next_delay
 from rfbulk.core.transfer import MAX_CHANGES, Shard, ShardState
 from rfbulk.errors import TroublePassing
-from rfbulk.events import ShardRetried, ShardSent
+from rfbulk.events import ShardRetried
 from rfbulk.pipeline.trouble import FLUSH_SECONDS, Trouble
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ class SingleCarrier:
             standing = await self._attempt(standing, trouble)
 
     async def _attempt(self, shard: Shard, trouble: Trouble) -> Shard | None:
+        self.tally.board.at(shard.id).rest()
         await self.gate.rest()
         before = replace(shard, state=ShardState.PLANNED)
         shard = replace(shard, state=ShardState.UNSURE, attempts=shard.attempts + 1, detail="no answer came")
@@ -89,21 +90,22 @@ class SingleCarrier:
         return None
 
     async def _post(self, shard: Shard, before: Shard) -> ShardResult:
-        moved, is_known = 0, False
+        underway, is_known = self.tally.board.at(shard.id), False
+        underway.move(self.ports.clock.monotonic(), shard.attempts, shard.tar_bytes)
 
         def on_bytes(count: int) -> None:
-            nonlocal moved
-            if not moved:
+            if not underway.bytes:
                 self.ports.reach(Failpoint.BODY_STARTED)
-            moved += count
+            underway.bytes += count
             self.tally.move(count)
 
         try:
             result = await self.sender.post(shard, self.batch, self.display_name, on_bytes)
             is_known = True
         finally:
-            self.tally.land(moved)
-            if not is_known and moved < shard.tar_bytes:
+            self.tally.land(underway.bytes)
+            underway.doing = "begin"
+            if not is_known and underway.bytes < shard.tar_bytes:
                 await self._record_nothing_arrived(before)
         return result
 
@@ -115,16 +117,12 @@ class SingleCarrier:
     async def _done(self, shard: Shard) -> None:
         await self.ports.checkpoint.update(replace(shard, state=ShardState.SENT, detail=""))
         self.ports.reach(Failpoint.SENT_RECORDED)
-        self.tally.images_sent += 1
-        self.tally.bytes_sent += shard.image_bytes
-        self.tally.shards_sent += 1
-        self.tally.last_success = self.ports.clock.monotonic()
-        self.ports.tell(ShardSent(shard.id, 1, shard.tar_bytes, shard.attempts, is_verified=False))
+        self.tally.send(shard, self.ports.clock.monotonic(), is_verified=False)
 
     async def _leave_unsure(self, shard: Shard, result: ShardResult) -> None:
         await self.ports.checkpoint.update(replace(shard, detail=result.detail))
         self.ports.reach(Failpoint.UNSURE_RECORDED)
-        self.tally.retries["unsure"] += 1
+        self.tally.leave_unsure(shard, result.detail)
         self.gate.slow_down(result.retry_after)
 
     async def _later(self, shard: Shard, result: ShardResult, trouble: Trouble) -> Shard | None:
@@ -143,13 +141,14 @@ class SingleCarrier:
             jitter=self.ports.clock.jitter(),
         )
         if delay is None:
-            self._give_up(result, trouble)
+            self._give_up(shard, result, trouble)
             return None
+        self.tally.retry(shard, cause)
         self.ports.tell(ShardRetried(shard.id, cause, result.detail, delay))
         await self.ports.clock.sleep(delay)
         return shard
 
-    def _give_up(self, result: ShardResult, trouble: Trouble) -> None:
+    def _give_up(self, shard: Shard, result: ShardResult, trouble: Trouble) -> None:
         """Others got through meanwhile: this one alone is left. None did: the service is down."""
         has_to_rest = (result.retry_after or 0.0) > self.policy.budget_seconds
         if has_to_rest or self.tally.last_success < trouble.began:
@@ -161,6 +160,7 @@ class SingleCarrier:
                 status=result.status,
             )
         self.tally.given_up += 1
+        self.tally.change(shard, "left", result.detail)
 
     async def _look_again(self, shard: Shard, result: ShardResult) -> Shard | None:
         (entry,) = shard.entries
@@ -175,6 +175,8 @@ class SingleCarrier:
         gone = replace(shard, state=ShardState.SPLIT, entries=(), tar_bytes=0)
         await self.ports.checkpoint.repack(gone, [(entry, reason, detail)], [])
         self.ports.reach(Failpoint.REPACK_RECORDED)
+        self.tally.shards_planned -= 1
+        self.tally.change(gone, "split", detail)
         self.tally.name_failed(Refusal(entry.root, entry.path, reason, detail), entry.name)
         return None
 
@@ -192,4 +194,4 @@ class SingleCarrier:
         reason = RefusalReason.TOO_LARGE if result.outcome is Outcome.TOO_LARGE else RefusalReason.REFUSED_BY_SERVICE
         failed = replace(shard, state=ShardState.FAILED, detail=result.detail)
         await self.ports.checkpoint.fail_entries(failed, [(entry, reason, result.detail)])
-        self.tally.name_failed(Refusal(entry.root, entry.path, reason, result.detail), entry.name)
+        self.tally.fail(failed, reason, result.detail)

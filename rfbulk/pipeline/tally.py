@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING
 
 from rfbulk.core.model import SKIPPED, Refusal, RefusalReason
 from rfbulk.core.report import MAX_NAMED, Failure
-from rfbulk.events import FileNamed, UploadProgress
+from rfbulk.events import FileNamed, ShardChanged, ShardSent, UploadProgress
+from rfbulk.pipeline.board import Board
 
 if TYPE_CHECKING:
-    from rfbulk.events import OnEvent
+    from rfbulk.core.transfer import Shard
+    from rfbulk.events import OnEvent, ShardChange, Wait
+    from rfbulk.pipeline.gate import Gate
 
 MAX_SKIPPED_EXAMPLES = 20
 
@@ -25,12 +28,16 @@ class Tally:
     started: float
     roots: tuple[bytes, ...]
     content: str = "images"
+    has_grants: bool = True
     images_seen: int = 0
     images_before: int = 0
     bytes_before: int = 0
     images_planned: int = 0
     bytes_planned: int = 0
     shards_planned: int = 0
+    shards_before: int = 0
+    shards_failed: int = 0
+    shards_unsure: int = 0
     images_sent: int = 0
     bytes_sent: int = 0
     shards_sent: int = 0
@@ -46,7 +53,9 @@ class Tally:
     last_success: float = 0.0
     retries: Counter[str] = field(default_factory=Counter)
     failures: list[Failure] = field(default_factory=list)
+    reasons: Counter[str] = field(default_factory=Counter)
     skipped_examples: list[str] = field(default_factory=list)
+    board: Board = field(default_factory=Board)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def move(self, count: int) -> None:
@@ -59,6 +68,38 @@ class Tally:
         """Count bytes as no longer in flight: their attempt has ended."""
         with self._lock:
             self.bytes_in_flight -= count
+
+    def change(self, shard: Shard, state: ShardChange, detail: str = "") -> None:
+        """Tell that a shard has come to another state."""
+        self.tell(ShardChanged(shard.id, state, len(shard.entries), shard.tar_bytes, shard.attempts, detail))
+
+    def send(self, shard: Shard, now: float, *, is_verified: bool) -> None:
+        """Count a shard as sent, and tell it."""
+        self.images_sent += len(shard.entries)
+        self.bytes_sent += shard.image_bytes
+        self.shards_sent += 1
+        self.last_success = now
+        if self.has_grants:
+            self.change(shard, "sent")
+        self.tell(ShardSent(shard.id, len(shard.entries), shard.tar_bytes, shard.attempts, is_verified))
+
+    def retry(self, shard: Shard, cause: str) -> None:
+        """Tell that an attempt at a shard did not succeed, and that another follows after a wait."""
+        self.board.at(shard.id).doing = "retry"
+        self.change(shard, "retrying", cause)
+
+    def leave_unsure(self, shard: Shard, detail: str) -> None:
+        """Count a shard of which nobody knows whether it has arrived, and tell it."""
+        self.retries["unsure"] += 1
+        self.shards_unsure += 1
+        self.change(shard, "unsure", detail)
+
+    def fail(self, shard: Shard, reason: RefusalReason, detail: str) -> None:
+        """Count a shard as failed, and name its members."""
+        self.shards_failed += 1
+        self.change(shard, "failed", detail)
+        for entry in shard.entries:
+            self.name_failed(Refusal(entry.root, entry.path, reason, detail), entry.name)
 
     def name(self, refusal: Refusal, member_name: str = "") -> None:
         """Count a file that is not sent, and name it unless nobody asked for it."""
@@ -80,6 +121,7 @@ class Tally:
 
     def _add(self, refusal: Refusal, member_name: str) -> None:
         path = self.shown_path(refusal.root, refusal.path)
+        self.reasons[refusal.reason] += 1
         failure = Failure(path, member_name, refusal.reason, refusal.detail)
         if len(self.failures) < MAX_NAMED:
             self.failures.append(failure)
@@ -90,7 +132,20 @@ class Tally:
         whole = b"/".join((self.roots[root].rstrip(b"/"), path)) if path else self.roots[root]
         return whole.decode("utf-8", "backslashreplace")
 
-    def progress(self, now: float, concurrency: int) -> UploadProgress:
+    def waits(self, gate: Gate) -> dict[Wait, int]:
+        """How many shards wait, and what for."""
+        waits = self.board.waits()
+        ended = self.shards_sent + self.shards_failed + self.shards_unsure + self.given_up
+        waits["turn"] = self.shards_planned - ended - self.shards_in_flight
+        if waits["turn"] <= 0 and not self.is_scanned:
+            waits["source"] = gate.pace.level - gate.in_flight
+        return {wait: count for wait, count in waits.items() if count > 0}
+
+    def ending(self) -> tuple[int, int, int]:
+        """Images that are sent, of how many, and failures."""
+        return self.images_sent, self.images_planned, self.failed + self.refused + self.changed
+
+    def progress(self, now: float, gate: Gate) -> UploadProgress:
         """Return the numbers as an event."""
         return UploadProgress(
             seconds=now - self.started,
@@ -106,9 +161,17 @@ class Tally:
             shards_planned=self.shards_planned,
             shards_sent=self.shards_sent,
             shards_in_flight=self.shards_in_flight,
-            concurrency=concurrency,
+            concurrency=gate.pace.level,
             failures=self.failed + self.refused + self.changed,
             skipped=self.skipped,
             retries=dict(self.retries),
             content=self.content,
+            shards_before=self.shards_before,
+            shards_failed=self.shards_failed,
+            shards_unsure=self.shards_unsure,
+            pace=gate.pace.why,
+            waits=self.waits(gate),
+            rest_seconds=gate.rest_seconds,
+            slowest=self.board.slowest(now),
+            reasons=dict(self.reasons),
         )

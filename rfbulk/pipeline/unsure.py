@@ -60,12 +60,15 @@ class UnsureShards:
         elif not listed:
             again = replace(shard, state=ShardState.PLANNED, attempts=0, in_doubt=False, object_path="")
             await self.ports.checkpoint.update(again)
+            self.tally.change(again, "planned", "it has not arrived")
         else:
             sizes = [self.form.length(entries, self.trailer) for entries in (listed, missing)]
             state = replace(shard, state=ShardState.SENT, entries=listed, tar_bytes=sizes[0])
             await self.ports.checkpoint.repack(state, [], [(missing, sizes[1])])
             self.tally.shards_planned += 1
+        self.tally.shards_unsure -= 1
         if listed:
+            self.tally.change(replace(shard, entries=listed), "sent", "found in the listing")
             self.tally.images_sent += len(listed)
             self.tally.bytes_sent += sum(entry.size for entry in listed)
             self.tally.shards_sent += 1

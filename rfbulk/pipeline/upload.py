@@ -15,10 +15,10 @@ from rfbulk.core.limits import ACCEPTED_IMAGES, ACCEPTED_VIDEOS
 from rfbulk.core.pacing import Pace, PaceLimits
 from rfbulk.core.transfer import ARRIVED, PENDING, Shard, ShardState
 from rfbulk.errors import RfbulkError, TransferFailed, UsageError
-from rfbulk.events import Phase, PhaseChanged, Warned
+from rfbulk.events import Phase, PhaseChanged, TransferBegun, Warned
 from rfbulk.pipeline.bookkeeping import build_report
 from rfbulk.pipeline.confirming import Baseline, Confirmation, Confirmer, baseline_of
-from rfbulk.pipeline.endings import cancel_when_stopped, unless_stopped, with_report
+from rfbulk.pipeline.endings import cancel_when_stopped, told, unless_stopped, with_report
 from rfbulk.pipeline.gate import Gate
 from rfbulk.pipeline.listing import Listings
 from rfbulk.pipeline.scanning import ScanPlan, scan_and_plan
@@ -77,7 +77,9 @@ class _Upload:
         options = request.options
         self._ports = ports
         self._request = request
-        self._tally = Tally(ports.tell, ports.clock.monotonic(), ports.source.roots, request.form.media)
+        self._tally = Tally(
+            ports.tell, ports.clock.monotonic(), ports.source.roots, request.form.media, request.form.has_grants
+        )
         most = request.most_at_once or options.most_shards_at_once
         first = min(options.concurrency or PaceLimits().first, most)
         fixed = options.concurrency is not None
@@ -104,7 +106,11 @@ class _Upload:
 
     async def run(self) -> UploadReport:
         self._ports.reach(Failpoint.CHECKPOINT_OPENED)
-        return await with_report(self._run_and_report, self._attach_report)
+        tally = self._tally
+        where = tuple(tally.shown_path(number, b"") for number in range(len(tally.roots)))
+        begun = TransferBegun("upload", self._request.batch, where, tally.content)
+        with told(self._ports.tell, self._ports.clock, begun, tally.ending):
+            return await with_report(self._run_and_report, self._attach_report)
 
     async def _run_and_report(self) -> UploadReport:
         await self._run()
@@ -140,7 +146,9 @@ class _Upload:
         tally.images_planned, tally.bytes_planned = totals.count(live), totals.bytes(live)
         tally.shards_planned = totals.shard_count(live)
         tally.images_sent, tally.bytes_sent = tally.images_before, tally.bytes_before
-        tally.shards_sent = totals.shard_count(ARRIVED)
+        tally.shards_before = tally.shards_sent = totals.shard_count(ARRIVED)
+        tally.shards_failed = totals.shards.get(ShardState.FAILED, 0)
+        tally.shards_unsure = totals.shards.get(ShardState.UNSURE, 0)
 
     async def _look_at_batch(self) -> Baseline:
         await self._check_batch(has_sent=self._tally.shards_sent > 0)
@@ -269,9 +277,12 @@ class _Upload:
         if not self._tally.shards_in_flight:
             self._phase("sending")
         self._tally.shards_in_flight += 1
+        alone = shard.entries[0].name if len(shard.entries) == 1 else ""
+        self._tally.board.enter(shard.id, alone, len(shard.entries))
         try:
             await carrier.carry(shard)
         finally:
+            self._tally.board.leave(shard.id)
             self._tally.shards_in_flight -= 1
             self._gate.leave()
             self._wake_up()
@@ -335,7 +346,7 @@ class _Upload:
                 bytes_before = self._tally.bytes_on_the_wire
 
     def _tell_progress(self) -> None:
-        self._ports.tell(self._tally.progress(self._ports.clock.monotonic(), self._gate.pace.level))
+        self._ports.tell(self._tally.progress(self._ports.clock.monotonic(), self._gate))
 
     def _phase(self, phase: Phase) -> None:
         self._ports.tell(PhaseChanged(phase))

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from rfbulk.core.export_report import ExportFailure
 from rfbulk.core.exporting import FailReason
+from rfbulk.core.pacing import Pace, PaceLimits
 from rfbulk.events import Event, RemoteFileNamed
 from rfbulk.pipeline.export_tally import ExportLoad, ExportTally
+from rfbulk.pipeline.gate import Gate
+from tests.support.fakes import FakeClock
 
 
 def test_a_failure_is_counted_and_told() -> None:
@@ -14,7 +17,13 @@ def test_a_failure_is_counted_and_told() -> None:
     failure = ExportFailure("", "", "a.jpg", FailReason.GONE)
     tally.name(failure)
     assert (tally.failed, told) == (1, [RemoteFileNamed(failure)])
-    assert tally.progress(2.0, 4).failures == 1
+    gate = Gate(Pace(PaceLimits()), FakeClock())
+    told_later = tally.progress(2.0, gate, queued=7)
+    assert (told_later.failures, told_later.reasons) == (1, {"gone": 1})
+    assert (told_later.waits, told_later.concurrency, told_later.pace) == ({"turn": 7}, 4, "starting")
+    assert tally.progress(2.0, gate).waits == {"source": 4}, "nothing is listed yet"
+    tally.is_listed = True
+    assert tally.progress(2.0, gate).waits == {}
 
 
 class Receiver:

@@ -29,7 +29,16 @@ from rfbulk.errors import (
     TroublePassing,
     UsageError,
 )
-from rfbulk.events import ConfirmProgress, Event, FileNamed, PhaseChanged, ShardSent, UploadProgress, Warned
+from rfbulk.events import (
+    ConfirmProgress,
+    Event,
+    FileNamed,
+    PhaseChanged,
+    ShardSent,
+    TransferEnded,
+    UploadProgress,
+    Warned,
+)
 from rfbulk.pipeline.endings import gravest
 from tests.pipeline.conftest import MakeWorld
 from tests.support.fakes import (
@@ -356,7 +365,8 @@ async def test_a_stop_ends_confirming_at_once(world: World) -> None:
     report = await world.upload(stop=stop)
     assert (report.sent, report.is_confirmed, report.closes) == (6, False, True)
     assert world.clock.now < 1100.0
-    assert isinstance([each for each in world.events if not isinstance(each, UploadProgress)][-1], ConfirmProgress)
+    told = [each for each in world.events if not isinstance(each, UploadProgress | TransferEnded)]
+    assert isinstance(told[-1], ConfirmProgress)
 
 
 async def test_a_stop_ends_the_deciding_of_what_is_unsure(world: World) -> None:
