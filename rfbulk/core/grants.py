@@ -42,7 +42,8 @@ def grant_of(
     if not isinstance(url, str):
         raise GrantFault("Expected a text - at `$.signedURLDetails.uploadURL`")
     parts = check_url(url, allow_http=allow_http)
-    if str(details.get("method") or "PUT").upper() != "PUT":
+    method = details.get("method") or "PUT"
+    if not isinstance(method, str) or method.upper() != "PUT":
         raise GrantFault("the grant asks for another method than PUT")
     headers = _headers(details.get("extensionHeaders"))
     return Grant(

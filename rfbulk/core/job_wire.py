@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from rfbulk.core.jobs import CompilationJob, JobDefinition, Overrides, WorkflowJob
-from rfbulk.core.wire import Named, Page, parse_as
+from rfbulk.core.wire import Named, Page, parse_as, shallow
 
 T = TypeVar("T")
 _TYPES: Final = {"images": "simple-image-processing-v1", "videos": "simple-video-processing-v1"}
@@ -285,16 +285,16 @@ def _plain(text: object) -> str:
 
 
 def _job(raw: _Job) -> Job:
-    overrides = raw.restart_parameters_override
+    overrides = shallow(raw.restart_parameters_override)
     return Job(
         job_id=raw.job_id,
         name=raw.name or "",
-        definition=raw.job_definition or {},
+        definition=shallow(raw.job_definition or {}),
         current_stage=raw.current_stage or "",
         planned_stages=raw.planned_stages or (),
         error=bool(raw.error),
         is_terminal=bool(raw.is_terminal),
-        notification=text_of(raw.last_notification),
+        notification=text_of(shallow(raw.last_notification)),
         created=raw.created_at or "",
         updated=raw.last_update or "",
         overrides=tuple(overrides) if isinstance(overrides, list) else (overrides,) if overrides else (),
@@ -308,7 +308,7 @@ def _stage(raw: _Stage) -> Stage:
         tasks=max(0, raw.tasks_number or 0),
         output_batches=raw.output_batches or (),
         status_type=raw.status_type or "",
-        notification=text_of(raw.notification),
+        notification=text_of(shallow(raw.notification)),
         started=raw.start_timestamp or "",
         updated=raw.last_event_timestamp or "",
     )
@@ -320,7 +320,7 @@ def _task(raw: _Task) -> Task:
         task_id=raw.task_id,
         status_type=raw.status_type or "",
         progress=None if progress is None else min(1.0, max(0.0, progress)),
-        notification=text_of(raw.notification),
+        notification=text_of(shallow(raw.notification)),
         updated=raw.event_timestamp or "",
     )
 
@@ -333,5 +333,5 @@ def _log(raw: _Log) -> JobLog:
         log_type=raw.log_type or "",
         stage_id=raw.processing_stage_id or "",
         task_id=raw.task_id or "",
-        payload=raw.payload,
+        payload=shallow(raw.payload),
     )

@@ -87,7 +87,7 @@ def reference_of(line: bytes, *, is_first: bool = False) -> Reference | None:
         row = _decode_row(text)
     except msgspec.ValidationError as error:
         raise ReferenceFault(_without_values(str(error))) from None
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise ReferenceFault("it is not one JSON object") from None
     check_name(row.name)
     check_https(row.url)

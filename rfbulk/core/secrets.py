@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Final, final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 REDACTED: Final = "‹redacted›"
 
@@ -52,12 +52,20 @@ class SignedUrl:
     @property
     def host(self) -> str:
         """The store's host (and port), which is no secret."""
-        return urlsplit(self._text).netloc.rpartition("@")[2]
+        return self._parts.netloc.rpartition("@")[2]
 
     @property
     def object_path(self) -> str:
         """The path of the object within the store, without the query that signs it."""
-        return urlsplit(self._text).path
+        return self._parts.path
+
+    @property
+    def _parts(self) -> SplitResult:
+        """Its parts, all empty where it is no URL: it is a stranger's text until somebody goes there."""
+        try:
+            return urlsplit(self._text)
+        except ValueError:
+            return SplitResult("", "", "", "", "")
 
     def __repr__(self) -> str:
         return f"SignedUrl({self.host}{self.object_path}?{REDACTED})"

@@ -30,7 +30,7 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     job: WorkflowJob
     output: str
-    batches: tuple[str, ...] = ("*",)
+    batches: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] = ("*",)
     stage: str | None = None
     expect: Annotated[int, msgspec.Meta(ge=1)] | None = None
     allow_incomplete: bool = False
@@ -59,12 +59,14 @@ def parse_flows(text: str) -> tuple[Flow, ...]:
         UsageError: it is no TOML, or describes none; the message names the field.
     """
     try:
-        file = msgspec.convert(tomllib.loads(text), _File)
+        file = msgspec.convert(_toml(text), _File)
         flows = tuple(_flow(values, file.notifications_url) for values in file.flow)
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise UsageError("read", "the flows", cause=str(error)) from None
     for flow in flows:
-        if "{batch}" not in flow.output and (len(flow.batches) > 1 or "*" in flow.batches[0]):
+        if "{batch}" not in flow.output and (
+            len(flow.batches) > 1 or any(set("*?[") & set(each) for each in flow.batches)
+        ):
             cause = f"results of several batches would meet in {flow.output!r}"
             raise UsageError("read", "the flows", cause=cause, advice="put {batch} into the flow's output")
     return flows
@@ -73,6 +75,16 @@ def parse_flows(text: str) -> tuple[Flow, ...]:
 def flow_for(flows: Sequence[Flow], batch: str) -> Flow | None:
     """Return the first flow for a batch, None if there is none."""
     return next((flow for flow in flows if flow.is_for(batch)), None)
+
+
+def _toml(text: str) -> dict[str, Any]:
+    """As `tomllib.loads`, which lets through what Python itself says to endless numbers and depths."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        raise
+    except (ValueError, RecursionError):
+        raise tomllib.TOMLDecodeError("a value is too long, or nested too deep") from None
 
 
 def _flow(values: dict[str, Any], notifications_url: str | None) -> Flow:

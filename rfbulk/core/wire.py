@@ -129,6 +129,10 @@ class _Parts(msgspec.Struct, rename="camel"):
     batch_parts: tuple[BatchPart, ...]
 
 
+MAX_DEPTH: Final = 64
+"""How deep a value may be nested whose shape is not documented: what is deeper could be neither shown nor kept."""
+
+
 def parse_workspace(body: bytes) -> str:
     """Return the name of the workspace that the key belongs to."""
     return parse_as(body, _Workspace, "look up workspace").workspace
@@ -222,8 +226,24 @@ def _shard_status(row: _ShardRow) -> ShardStatus:
         status_type=row.status_type,
         objects=row.shard_objects_count or 0,
         timestamp=row.event_timestamp or "",
-        metadata="" if row.status_metadata is None else orjson.dumps(row.status_metadata).decode(),
+        metadata="" if row.status_metadata is None else orjson.dumps(shallow(row.status_metadata)).decode(),
     )
+
+
+def shallow(value: T) -> T:
+    """Return a value of any shape, if it is not nested beyond `MAX_DEPTH`.
+
+    Raises:
+        ProtocolError: it is.
+    """
+    level: list[Any] = [value]
+    for _ in range(MAX_DEPTH):
+        level = [inner for each in level if isinstance(each, dict) for inner in each.values()] + [
+            inner for each in level if isinstance(each, list) for inner in each
+        ]
+        if not level:
+            return value
+    raise ProtocolError("read answer", cause=f"a value in it is nested more than {MAX_DEPTH} deep")
 
 
 def parse_as(body: bytes, record: type[T], operation: str) -> T:

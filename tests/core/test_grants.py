@@ -202,3 +202,11 @@ def test_no_url_makes_the_check_fall_over(text: str) -> None:
 def test_no_query_makes_the_reader_fall_over(text: str) -> None:
     for name in ("Expires=", "se=", "X-Goog-Expires=3600&X-Goog-Date="):
         expiry_of(name + text)
+
+
+def test_a_method_of_another_kind_is_refused_whatever_it_holds() -> None:
+    deep: Any = []
+    for _ in range(5000):
+        deep = [deep]
+    with pytest.raises(GrantFault, match="method"):
+        grant_of({"uploadURL": "https://store.example/o", "method": deep})

@@ -285,3 +285,10 @@ def test_nonsense_is_refused_and_never_crashes(
     body = data.draw(st.binary(max_size=20) | values.map(lambda value: as_bytes(dict.fromkeys(sample, value))))
     with contextlib.suppress(ProtocolError):
         parse(body)
+
+
+@pytest.mark.parametrize("field", ["jobDefinition", "lastNotification", "restartParametersOverride"])
+def test_values_nested_too_deep_to_be_shown_are_refused(field: str) -> None:
+    deep = '{"a":' * 900 + "1" + "}" * 900
+    with pytest.raises(ProtocolError, match="nested"):
+        job_wire.parse_job(f'{{"job": {{"jobId": "j", "{field}": {deep}}}}}'.encode())

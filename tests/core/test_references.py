@@ -114,3 +114,10 @@ def test_a_reference_never_takes_more_than_it_is_said_to(name: str) -> None:
     except UnicodeEncodeError:
         return
     assert size <= request_bytes(Reference(name, "", URL))
+
+
+def test_a_line_nested_beyond_all_measure_is_refused_like_any_other() -> None:
+    """Python's own limit came through, and ended the command with a traceback instead of a line's number."""
+    line = b'{"name": "a", "url": "https://x.example/a", "more": ' + b"[" * 20_000 + b"]" * 20_000 + b"}"
+    with pytest.raises(ReferenceFault, match="not one JSON object"):
+        reference_of(line)

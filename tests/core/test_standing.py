@@ -71,6 +71,10 @@ def test_a_name_that_no_batch_can_have_leads_nowhere(batch: str) -> None:
         ("[[flow]]\noutput = 'x/{batch}'\njob = { workflow_id = 'w', machine = 'tpu' }", "tpu"),
         ("[[flow]]\noutput = 'x/{batch}'\nexpect = 0\njob = { workflow_id = 'w' }", "expect"),
         ("[[flow]]\noutput = 'x'\njob = { workflow_id = 'w' }", "meet"),
+        ("[[flow]]\nbatches = ['cam-?']\noutput = 'x'\njob = { workflow_id = 'w' }", "meet"),
+        ("[[flow]]\nbatches = []\noutput = 'x'\njob = { workflow_id = 'w' }", "batches"),
+        ("a = " + "[" * 5000, "too deep"),
+        ("a = 1" + "0" * 5000, "too long"),
     ],
 )
 def test_what_is_no_flow_is_refused_with_its_field(text: str, why: str) -> None:

@@ -225,3 +225,17 @@ def test_a_huge_error_of_a_store_costs_nothing() -> None:
     code, message = wire.parse_store_error(b"<Code>" + b"x" * 10_000_000)
     assert len(code) <= 64
     assert message == ""
+
+
+@pytest.mark.parametrize("depth", [100, 300, 1000])
+def test_values_nested_too_deep_to_be_written_again_are_refused(depth: int) -> None:
+    """What JSON is read with goes deeper than what it is written with."""
+    row = b'{"shardId": "s", "statusType": "error", "statusMetadata": %b}' % (b"[" * depth + b"]" * depth)
+    with pytest.raises(ProtocolError, match="nested"):
+        wire.parse_shards_page(b'{"shards": [%b]}' % row)
+
+
+def test_a_text_that_is_no_url_can_be_shown_all_the_same() -> None:
+    page = wire.parse_files_page(b'{"filesMetadata": [{"downloadURL": "https://[::1", "fileName": "a"}]}')
+    assert "‹redacted›" in repr(page)
+    assert (page.items[0].download_url.host, page.items[0].download_url.object_path) == ("", "")
