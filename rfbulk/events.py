@@ -322,6 +322,21 @@ class FlowEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditProgress:
+    """Where an audit stands, told about twice a second: names that are listed, sent, and in the source.
+
+    `compared` counts listed names that were held against the rest, which begins once all are known.
+    """
+
+    seconds: float
+    listed: int
+    sent: int
+    found: int
+    compared: int
+    differences: int
+
+
+@dataclass(frozen=True, slots=True)
 class Warned:
     """Something that the operator should know and that stops nothing."""
 
@@ -348,6 +363,7 @@ Event: TypeAlias = (
     | FilesFetched
     | FetchRetried
     | RemoteFileNamed
+    | AuditProgress
     | Warned
 )
 OnEvent: TypeAlias = Callable[[Event], None]
