@@ -150,6 +150,11 @@ class UploadOptions:
         return max(1, min(MAX_CONCURRENCY, self.memory_bytes // SHARD_MEMORY_BYTES))
 
     @property
+    def most_streams_at_once(self) -> int:
+        """How many of a bucket's objects the memory allows in flight where each travels alone, however large."""
+        return max(1, min(MAX_CONCURRENCY, self.memory_bytes // STREAM_MEMORY_BYTES))
+
+    @property
     def most_relays_at_once(self) -> int:
         """How many shards of a bucket's objects the memory allows in flight: each reads ahead besides."""
         return max(1, min(MAX_CONCURRENCY, self.memory_bytes // RELAY_MEMORY_BYTES))
@@ -265,6 +270,10 @@ MIN_SHARD_BYTES: Final = 64 << 10
 SHARD_MEMORY_BYTES: Final = CHUNK_BYTES + SHARD_OVERHEAD_BYTES
 RELAY_MEMORY_BYTES: Final = SHARD_MEMORY_BYTES + RELAY_AHEAD_BYTES + RELAY_LARGE_BYTES + RELAY_OVERHEAD_BYTES
 """A shard of a bucket's objects: what it reads ahead, and the object that is being packed."""
+
+STREAM_MEMORY_BYTES: Final = SHARD_MEMORY_BYTES + RELAY_LARGE_BYTES + RELAY_OVERHEAD_BYTES
+"""A bucket's object that travels alone, a video of any size: two pieces of its stream and one on its way, or all of it
+if it is small."""
 
 MIN_MEMORY_BYTES: Final = 4 << 20
 MAX_CONCURRENCY: Final = 64

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
+from rfbulk.core.imagecheck import ImageCheck
 from rfbulk.core.media import IMAGES, Media
 from rfbulk.core.objects import is_bucket
-from rfbulk.edge.bucket_source import BucketSource, open_bucket_source
+from rfbulk.edge.bucket_source import BucketSource, look_into_object, open_bucket_source
 from rfbulk.edge.bucket_stores import Patience
 from rfbulk.edge.lines import Call
 from rfbulk.edge.path_list import PathList
@@ -27,7 +28,8 @@ from rfbulk.edge.threads import call_in_thread
 from rfbulk.errors import UsageError
 from rfbulk.senders.attempts import Pack, pack_checked, pack_files
 from rfbulk.senders.bare import pack_bare
-from rfbulk.senders.relaying import pack_bare_object, pack_objects
+from rfbulk.senders.relaying import Damage, pack_bare_object, pack_objects, pack_single_object
+from rfbulk.senders.simple import Reading, reading_files
 
 if TYPE_CHECKING:
     from rfbulk.core.forms import Form
@@ -54,43 +56,46 @@ class Opened:
 
     source: FileSource | BucketSource
     known_as: tuple[str, ...]
+    damage: Damage = field(default_factory=Damage)
 
     def pack(self, form: Form, *, checks: bool = False) -> Pack:
         """How its shards are made; with `checks`, of whole images alone."""
         if isinstance(self.source, BucketSource):
-            return partial(pack_objects if form.has_tars else pack_bare_object, self.source)
+            if not form.has_tars:
+                return partial(pack_bare_object, self.source)
+            return partial(pack_objects, self.source, damage=self.damage if checks else None)
         if not form.has_tars:
             return pack_bare
         return pack_checked if checks else pack_files
 
-    def look(self, form: Form, *, checks: bool) -> Look | None:
-        """What tells of a file why it is not what its name says, None if that is not asked."""
+    def reading(self, *, checks: bool) -> Reading:
+        """How images are read that travel one by one; with `checks`, whole ones alone."""
         if isinstance(self.source, BucketSource):
-            return None
-        if form.media == "videos":
-            return partial(look_into_video, self.source)
-        return partial(look_into_image, self.source) if checks else None
+            damage = self.damage if checks else None
+            return Reading(partial(pack_single_object, self.source, damage=damage), is_on_line=True)
+        return reading_files(self.source.roots, ImageCheck if checks else None)
 
-    def check(self, form: Form, options: UploadOptions) -> None:
-        """Refuse what buckets cannot do.
+    def look(self, form: Form, *, checks: bool) -> Look | None:
+        """What tells of a file why it is not what its name says, None if that is not asked.
 
-        Raises:
-            UsageError: their objects go to signed URLs alone, and are not looked into.
+        Of objects that travel in shards, the packer finds it: it is only told again here.
         """
-        if isinstance(self.source, BucketSource) and (not form.has_grants or options.check_images):
-            raise UsageError(
-                "upload",
-                ", ".join(self.known_as),
-                cause="images one by one, or checked, are sent from this machine's files alone",
-                advice="leave out --one-by-one and --check-images",
-            )
+        if form.media == "videos":
+            if isinstance(self.source, BucketSource):
+                return partial(look_into_object, self.source)
+            return partial(look_into_video, self.source)
+        if not checks:
+            return None
+        if isinstance(self.source, BucketSource):
+            return self.damage.told_of
+        return partial(look_into_image, self.source)
 
     def close(self) -> None:
         """Let nothing wait for the source any more."""
         if isinstance(self.source, BucketSource):
             self.source.close()
 
-    def most_at_once(self, options: UploadOptions) -> int:
+    def most_at_once(self, options: UploadOptions, form: Form) -> int:
         """How many of its shards the memory allows in flight.
 
         Raises:
@@ -98,9 +103,10 @@ class Opened:
         """
         if not isinstance(self.source, BucketSource):
             return options.most_shards_at_once
-        most = options.most_relays_at_once
+        most = options.most_relays_at_once if form.has_tars else options.most_streams_at_once
         if options.concurrency is not None and options.concurrency > most:
-            cause = f"--memory allows {most} shards of a bucket's objects at once"
+            what = "shards of a bucket's objects" if form.has_tars else "of a bucket's objects"
+            cause = f"--memory allows {most} {what} at once"
             raise UsageError("set", "concurrency", cause=cause, advice="raise --memory, or leave --concurrency out")
         return most
 

@@ -12,9 +12,9 @@ import anyio.to_thread
 import msgspec
 
 from rfbulk.client.context import Context, entered_in_thread, uploads_dir
+from rfbulk.client.given import selection_text
 from rfbulk.client.sources import Opened, Source, StrPath, each_of, in_own_thread, open_sources
 from rfbulk.core.forms import SHARDS, SINGLES, VIDEOS, Form
-from rfbulk.core.imagecheck import ImageCheck
 from rfbulk.core.limits import batch_id as checked_batch_id
 from rfbulk.core.media import IMAGES as IMAGE_FILES
 from rfbulk.core.media import VIDEOS as VIDEO_FILES
@@ -97,8 +97,7 @@ async def _upload_from(
     stop: anyio.Event | None,
 ) -> UploadReport:
     batch = checked_batch_id(batch_id)
-    opened.check(form, options)
-    most_at_once = opened.most_at_once(options)
+    most_at_once = opened.most_at_once(options, form)
     workspace = await context.persist(context.api.workspace)
     identity = Identity(context.api_url, workspace, batch, opened.known_as, form.road)
     async with entered_in_thread(
@@ -136,7 +135,7 @@ async def _upload(
     chunk_bytes = CHUNK_BYTES
     if options.limit_rate is not None:
         chunk_bytes = max(MIN_CHUNK_BYTES, min(CHUNK_BYTES, options.limit_rate // 4))
-    most_at_once = options.concurrency or source.most_at_once(options)
+    most_at_once = options.concurrency or source.most_at_once(options, form)
     async with open_scaling_sender(
         context.transport.ways,
         chunk_bytes=chunk_bytes,
@@ -148,14 +147,12 @@ async def _upload(
     ) as sender:
         singles = None
         if not form.has_grants:
-            checks = options.check_images
             singles = SimpleSender(
                 context.api,
-                source.source.roots,
+                source.reading(checks=options.check_images),
                 chunk_bytes=chunk_bytes,
                 rate=rate,
                 most_at_once=most_at_once,
-                check=ImageCheck if checks else None,
             )
         ports = Ports(
             service=context.api,
@@ -201,6 +198,8 @@ def _known(checkpoint: Checkpoint) -> Iterator[KnownEntries]:
 
 async def _check_same_naming(checkpoint: Checkpoint, options: UploadOptions) -> None:
     """A file's name must be the same on every run, or it would arrive twice under two names."""
+    selection = selection_text(options.include, options.exclude, recursive=options.recursive)
+    await checkpoint.record_fact("selection", selection)
     recorded = await checkpoint.fact("names")
     if recorded is None:
         await checkpoint.record_fact("names", options.names)

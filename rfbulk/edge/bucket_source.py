@@ -18,15 +18,17 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from rfbulk.core import containers
 from rfbulk.core.limits import Format
 from rfbulk.core.media import IMAGES, Media
 from rfbulk.core.model import Entry, Refusal, RefusalReason
 from rfbulk.core.naming import basename_name, member_name, prefixed_name
 from rfbulk.core.objects import Address, ObjectState, parse_address
 from rfbulk.core.selection import Chooser, Selection, chooser_of
-from rfbulk.edge.buckets import Bucket, BucketTrouble, Listed, ObjectDenied, ObjectGone, open_bucket
+from rfbulk.edge.buckets import Bucket, Listed, ObjectDenied, ObjectGone, open_bucket
 from rfbulk.edge.files import ScanGroup
-from rfbulk.errors import TroublePassing, UsageError
+from rfbulk.edge.source import NO_VIDEO
+from rfbulk.errors import UsageError
 
 if TYPE_CHECKING:
     from rfbulk.core.retry import RetryPolicy
@@ -98,18 +100,30 @@ class BucketSource:
         """Look at an object again: what it is now, or why it cannot be sent any more."""
         root = self.opened[entry.root]
         try:
-            state = root.bucket.head(root.key_of(entry.path))
+            state = root.bucket.persist("look at", partial(root.bucket.head, root.key_of(entry.path)), self.policy)
         except ObjectGone:
             return RefusalReason.VANISHED, "it vanished before it was sent"
         except ObjectDenied as denied:
             return RefusalReason.UNREADABLE, str(denied)
-        except BucketTrouble as trouble:
-            advice = "run the same again to resume"
-            raise TroublePassing("look at", root.address.url, cause=str(trouble), advice=advice) from None
         fault, detail = _fault_of(state, self.media)
         if fault is not None:
             return fault, f"it has {detail} now" if detail else "it is empty now"
         return msgspec.structs.replace(entry, size=state.size, mtime_ns=state.mtime_ns, inode=state.mark)
+
+
+def look_into_object(source: BucketSource, entry: Entry) -> tuple[RefusalReason, str] | None:
+    """Tell why an object is no video, None if it is one, or cannot be read: sending it will tell why. Blocking.
+
+    Raises:
+        TroublePassing, NotAuthorised, SourceError: its bucket cannot be read just now, or not any more.
+    """
+    root = source.opened[entry.root]
+    read = partial(root.bucket.beginning, root.key_of(entry.path), containers.HEAD_BYTES)
+    try:
+        _, head = root.bucket.persist("look into", read, source.policy)
+    except (ObjectGone, ObjectDenied):
+        return None
+    return None if containers.container_of(head) is not None else (RefusalReason.NO_VIDEO, NO_VIDEO)
 
 
 def open_bucket_source(
@@ -130,7 +144,7 @@ def open_bucket_source(
     """
     addresses = [parse_address(source) for source in sources]
     buckets = [open_bucket(address, environment, patience) for address in addresses]
-    settled = [_settled(bucket, media) for bucket in buckets]
+    settled = [_settled(bucket, media, policy) for bucket in buckets]
     has_labels = names == "path" or (names == "auto" and len(settled) > 1)
     labels = [_label(bucket.address) for bucket, _ in settled]
     _refuse_equal_labels(has_labels, [label for label, (_, only) in zip(labels, settled, strict=True) if only is None])
@@ -148,18 +162,17 @@ def open_bucket_source(
     return source
 
 
-def _settled(bucket: Bucket, media: Media) -> tuple[Bucket, Listed | None]:
+def _settled(bucket: Bucket, media: Media, policy: RetryPolicy) -> tuple[Bucket, Listed | None]:
     """Decide whether an address without a `/` behind it is an object or a folder."""
     address = bucket.address
     if not address.name:
         return bucket, None
     if media.format_of(address.name.encode()) is Format.ACCEPTED:
         try:
-            return bucket, Listed(address.key, bucket.head(address.key))
+            state = bucket.persist("read source", partial(bucket.head, address.key), policy)
+            return bucket, Listed(address.key, state)
         except (ObjectGone, ObjectDenied):
             pass
-        except BucketTrouble as trouble:
-            raise TroublePassing("read source", address.text, cause=str(trouble), advice="try again") from None
     folder = Address(address.cloud, address.bucket, f"{address.key}/")
     return Bucket(folder, bucket.opened, bucket.ended), None
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as WaitingTooLong
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
@@ -19,6 +20,7 @@ import msgspec
 from rfbulk.core.objects import Address, ObjectState, mark_of
 from rfbulk.core.retry import RetryPolicy, is_passing_status, next_delay
 from rfbulk.edge.bucket_stores import OpenStore, Patience, open_store
+from rfbulk.edge.bucket_troubles import BucketTrouble
 from rfbulk.errors import NotAuthorised, RfbulkError, SourceError, TroublePassing
 
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ PAGE: Final = 1000
 
 _LOOK_SECONDS: Final = 0.2
 PIECE_BYTES: Final = 512 << 10
+_BREAKS: Final = 3
+"""How often a stream may break off in one place."""
 
 _STATUS: Final = re.compile(r"non-2xx status code: ([0-9]{3})")
 _CODE: Final = re.compile(r"<Code>([A-Za-z0-9]{1,60})</Code>")
@@ -60,15 +64,15 @@ _NO_BUCKET: Final = frozenset({"NoSuchBucket", "ContainerNotFound", "ContainerBe
 
 
 class ObjectGone(Exception):
-    """There is no object of that key, or no longer the version that was begun with."""
+    """There is no object of that key."""
+
+
+class ObjectReplaced(ObjectGone):
+    """There is no longer the version that was begun with."""
 
 
 class ObjectDenied(Exception):
     """That object may not be read."""
-
-
-class BucketTrouble(Exception):
-    """The store did not answer, or answered that it cannot just now: it may the next time. Its text is safe to show."""
 
 
 class Listed(msgspec.Struct, frozen=True, gc=False):
@@ -102,24 +106,39 @@ class Bucket:
         Raises:
             TroublePassing: nothing came for all of the policy's budget.
         """
-        sleep = sleep or self.ended.wait
-        last, failures, began = None, 0, 0.0
+        last: str | None = None
+        row = _Row(policy, sleep or self.ended.wait)
         while True:
             try:
                 for page in self._listing(folder, last):
-                    failures = 0
+                    row.failures = 0
                     last = page[-1].key
                     yield page
             except BucketTrouble as trouble:
-                began = began if failures else time.monotonic()
-                failures += 1
-                elapsed = time.monotonic() - began
-                delay = next_delay(policy, failures=failures, elapsed=elapsed, retry_after=None, jitter=0.5)
-                if delay is None or self.ended.is_set():
-                    raise self._passing("list", trouble) from None
-                sleep(delay)
+                self._bear(row, "list", trouble)
             else:
                 return
+
+    def persist(self, operation: str, work: Callable[[], T], policy: RetryPolicy) -> T:
+        """Do work until no trouble meets it, as long as `policy` allows.
+
+        Raises:
+            TroublePassing: trouble has met it for all of the policy's budget.
+        """
+        row = _Row(policy, self.ended.wait)
+        while True:
+            try:
+                return work()
+            except BucketTrouble as trouble:
+                self._bear(row, operation, trouble)
+
+    def _bear(self, row: _Row, operation: str, trouble: BucketTrouble) -> None:
+        """Wait before the next attempt. Raises TroublePassing if there is to be none."""
+        delay = row.next_delay()
+        if delay is None or self.ended.is_set():
+            advice = "run the same again to resume"
+            raise TroublePassing(operation, self.address.url, cause=str(trouble), advice=advice) from None
+        row.sleep(delay)
 
     def head(self, key: str) -> ObjectState:
         """Look at an object. Raises ObjectGone, ObjectDenied."""
@@ -135,15 +154,53 @@ class Bucket:
 
         return self._told(work)
 
+    def beginning(self, key: str, count: int) -> tuple[ObjectState, bytes]:
+        """Read an object's first bytes: `count`, or all. Raises ObjectGone, ObjectDenied."""
+
+        def work() -> tuple[ObjectState, bytes]:
+            result = _library().get(self.opened.store, key, options={"range": (0, count)})
+            return _state(result.meta), bytes(memoryview(result.bytes()))
+
+        return self._told(lambda: self._patiently(work))
+
     def stream(self, key: str) -> tuple[ObjectState, Iterator[memoryview]]:
-        """Read an object in pieces. Raises ObjectGone, ObjectDenied; iterating raises BucketTrouble."""
+        """Read an object in pieces of less than a megabyte, which may come to less than its size.
 
-        def work() -> tuple[ObjectState, Iterator[memoryview]]:
-            result = _library().get(self.opened.store, key)
-            return _state(result.meta), map(memoryview, result.stream(min_chunk_size=PIECE_BYTES))
+        Where its stream breaks off it goes on, by a request for the rest of that very version: a large object outlives
+        connections. Raises ObjectGone, ObjectDenied; iterating raises these, and BucketTrouble.
+        """
+        state, e_tag, pieces = self._told(lambda: self._rest_of(key, 0, None))
+        return state, self._continued(key, state, e_tag, pieces)
 
-        state, pieces = self._told(work)
-        return state, self._watched(pieces)
+    def _continued(
+        self, key: str, state: ObjectState, e_tag: str | None, begun: Iterator[memoryview]
+    ) -> Iterator[memoryview]:
+        place, breaks = 0, 0
+        pieces: Iterator[memoryview] | None = begun
+        while True:
+            try:
+                if pieces is None:
+                    now, _, pieces = self._told(partial(self._rest_of, key, place, e_tag))
+                    if (now.mark, now.size) != (state.mark, state.size):
+                        raise ObjectReplaced from None
+                while (piece := self._told(partial(next, pieces, None))) is not None:
+                    place, breaks = place + len(piece), 0
+                    yield piece
+            except BucketTrouble:
+                breaks += 1
+                if breaks > _BREAKS or place >= state.size or self.ended.wait(breaks - 1):
+                    raise
+                pieces = None
+            else:
+                return
+
+    def _rest_of(self, key: str, place: int, e_tag: str | None) -> tuple[ObjectState, str | None, Iterator[memoryview]]:
+        options: dict[str, object] = {"range": {"offset": place}} if place else {}
+        if e_tag is not None and not e_tag.startswith("W/"):  # a weak one matches nothing
+            options["if_match"] = e_tag
+        result = _library().get(self.opened.store, key, options=options)
+        pieces: Iterator[memoryview] = map(memoryview, result.stream(min_chunk_size=PIECE_BYTES))
+        return _state(result.meta), result.meta["e_tag"], pieces
 
     def sign(self, keys: Sequence[str], seconds: float) -> list[SignedUrl | None]:
         """Make URLs that let everybody read these objects for so long. None where no valid one can be made.
@@ -158,10 +215,6 @@ class Bucket:
         pages = iter(listing)
         while page := self._told(lambda: self._patiently(lambda: next(pages, None)), is_listing=True):
             yield [Listed(found["path"], _state(found)) for found in page]
-
-    def _watched(self, pieces: Iterator[memoryview]) -> Iterator[memoryview]:
-        while (piece := self._told(lambda: next(pieces, None))) is not None:
-            yield piece
 
     def _patiently(self, work: Callable[[], T]) -> T:
         """Do what nothing can call off in a thread that may be left behind, where it keeps nobody from ending."""
@@ -194,8 +247,21 @@ class Bucket:
             failure = _translated(error, self.address, is_listing=is_listing)
         raise failure  # outside of `except`: not even the context holds the library's text
 
-    def _passing(self, operation: str, trouble: BucketTrouble) -> TroublePassing:
-        return TroublePassing(operation, self.address.url, cause=str(trouble), advice="run the same again to resume")
+
+@dataclass(slots=True)
+class _Row:
+    """A row of failures."""
+
+    policy: RetryPolicy
+    sleep: Callable[[float], object]
+    failures: int = 0
+    began: float = 0.0
+
+    def next_delay(self) -> float | None:
+        now = time.monotonic()
+        self.began = self.began if self.failures else now
+        self.failures += 1
+        return next_delay(self.policy, failures=self.failures, elapsed=now - self.began, retry_after=None, jitter=0.5)
 
 
 def open_bucket(address: Address, environment: Mapping[str, str], patience: Patience) -> Bucket:
@@ -224,7 +290,7 @@ def _translated(error: Exception, address: Address, *, is_listing: bool) -> Exce
     ============================================ ==========================
     what happened                                becomes
     ============================================ ==========================
-    404, 412 of an object                        ObjectGone
+    404 / 412 of an object                       ObjectGone / ObjectReplaced
     404 of the bucket                            SourceError
     401, a code that blames the credentials      NotAuthorised
     403 of a listing / of an object              NotAuthorised / ObjectDenied
@@ -239,7 +305,9 @@ def _translated(error: Exception, address: Address, *, is_listing: bool) -> Exce
     code = found[1] if (found := _CODE.search(text)) else ""
     if code in _NO_BUCKET or (is_listing and status == 404):
         return _unreadable(SourceError, address, "there is no such bucket", "check its name and its account")
-    if isinstance(error, FileNotFoundError) or status == 412:  # 412: it was replaced while it was read
+    if status == 412 or kind == "PreconditionError":  # it was replaced while it was read
+        return ObjectReplaced()
+    if isinstance(error, FileNotFoundError):
         return ObjectGone()
     if kind == "InvalidPathError" or (isinstance(error, ValueError) and not status):
         return _misspelled(text, address)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 MAX_CLASHES_SHOWN = 3
 LOOK_BYTES = 512 << 10
+NO_VIDEO = "its first bytes are those of no video"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ def look_into_video(source: FileSource, entry: Entry) -> tuple[RefusalReason, st
         return None
     if containers.container_of(head) is not None:
         return None
-    return RefusalReason.NO_VIDEO, "its first bytes are those of no video"
+    return RefusalReason.NO_VIDEO, NO_VIDEO
 
 
 def look_into_image(source: FileSource, entry: Entry) -> tuple[RefusalReason, str] | None:

@@ -11,7 +11,7 @@ from rfbulk.core.answers import judge_answer
 from rfbulk.core.imagecheck import ImageCheck
 from rfbulk.core.model import Outcome, ShardJob, ShardResult
 from rfbulk.edge.answers import PutAnswer, PutBroken
-from rfbulk.edge.buckets import BucketTrouble
+from rfbulk.edge.bucket_troubles import BucketTrouble
 from rfbulk.senders.packing import EntryChanged, OutOfDescriptors, ShardPacker
 
 if TYPE_CHECKING:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Final, Self
 
 from crc32c import crc32c
 
+from rfbulk.core.imagecheck import ImageCheck
 from rfbulk.core.model import Entry, RefusalReason
 from rfbulk.core.tarlayout import member_head, padding
-from rfbulk.edge.buckets import ObjectDenied, ObjectGone
+from rfbulk.edge.buckets import ObjectDenied, ObjectGone, ObjectReplaced
 from rfbulk.senders.ahead import ReadAhead
 from rfbulk.senders.packing import EntryChanged, ending_of
 from rfbulk.settings import RELAY_LARGE_BYTES
@@ -31,16 +32,42 @@ if TYPE_CHECKING:
     from rfbulk.edge.lines import Call
 
 _NANOSECONDS: Final = 1_000_000_000
+_REPLACED: Final = "another version took its place"
 
 
-def pack_objects(source: BucketSource, job: ShardJob, buffer: bytearray, call: Call) -> RelayPacker:
-    """Pack a shard whose images are objects of `source`."""
-    return RelayPacker(source, job.entries, job.trailer, buffer=buffer, call=call)
+class Damage:
+    """Which objects were found to be no whole images. Any thread may note one; telling of it forgets it."""
+
+    def __init__(self) -> None:
+        self._faults: dict[tuple[int, bytes, int], str] = {}
+
+    def note(self, entry: Entry, fault: str) -> None:
+        """Take note of an object that is none."""
+        self._faults[entry.root, entry.path, entry.inode] = fault
+
+    def told_of(self, entry: Entry) -> tuple[RefusalReason, str] | None:
+        """Tell why an object is no whole image, None if that was not found."""
+        fault = self._faults.pop((entry.root, entry.path, entry.inode), None)
+        return None if fault is None else (RefusalReason.DAMAGED, fault)
+
+
+def pack_objects(
+    source: BucketSource, job: ShardJob, buffer: bytearray, call: Call, *, damage: Damage | None = None
+) -> RelayPacker:
+    """Pack a shard whose images are objects of `source`; with `damage`, whole images alone."""
+    return RelayPacker(source, job.entries, job.trailer, buffer=buffer, call=call, damage=damage)
 
 
 def pack_bare_object(source: BucketSource, job: ShardJob, buffer: bytearray, call: Call) -> RelayPacker:
     """Send the one object of a shard as it is."""
     return RelayPacker(source, job.entries, None, buffer=buffer, call=call)
+
+
+def pack_single_object(
+    source: BucketSource, entry: Entry, buffer: bytearray, call: Call, *, damage: Damage | None = None
+) -> RelayPacker:
+    """Read one object as it is; with `damage`, a whole image alone."""
+    return RelayPacker(source, (entry,), None, buffer=buffer, call=call, damage=damage)
 
 
 class RelayPacker:
@@ -50,11 +77,22 @@ class RelayPacker:
     behind the last one changes nothing. It fills the buffer, but for the last. `crc32c` and `bytes_out` cover what
     was handed out. Waiting for a bucket ends when `call` is called off. Without a trailer (None, not an empty one) it
     hands out the contents alone, no tar.
+
+    With `damage`, each object is looked into as it passes; once one is no whole image, nothing more is handed out, and
+    the objects behind it are looked into as well, so that all of a shard are found in one attempt.
     """
 
     def __init__(
-        self, source: BucketSource, entries: Sequence[Entry], trailer: bytes | None, *, buffer: bytearray, call: Call
+        self,
+        source: BucketSource,
+        entries: Sequence[Entry],
+        trailer: bytes | None,
+        *,
+        buffer: bytearray,
+        call: Call,
+        damage: Damage | None = None,
     ) -> None:
+        self._damage = damage
         self.crc32c = 0
         self.bytes_out = 0
         self._source = source
@@ -131,30 +169,53 @@ class RelayPacker:
             yield ending_of(self._trailer)
 
     def _contents(self, position: int, entry: Entry) -> Iterator[memoryview]:
-        """Give an object's content, of which the last piece only if nothing is missing and nothing follows."""
-        try:
-            if entry.size > RELAY_LARGE_BYTES:
-                state, pieces = self._bucket_of(entry).stream(self._key_of(entry))
-            else:
-                state, whole = self._ahead.take(position, self._call)
-                pieces = iter((whole,))
-            _check(position, entry, state)
-            return self._counted(position, entry, pieces)
-        except (ObjectGone, ObjectDenied) as error:
-            raise _lost(position, error) from None
-
-    def _counted(self, position: int, entry: Entry, pieces: Iterator[memoryview]) -> Iterator[memoryview]:
-        count, held = 0, memoryview(b"")
-        for piece in pieces:
-            self._call.go_on()
-            count += len(piece)
+        """Give an object's content, of which the last piece only if nothing is missing, follows, or is amiss."""
+        check = None if self._damage is None else ImageCheck(entry.size)
+        held = memoryview(b"")
+        for piece in self._read_pieces(position, entry):
+            if check is not None:
+                check.take(piece)
             if held:
                 yield held
             held = piece
-        if count != entry.size:
-            raise EntryChanged(position, RefusalReason.CHANGED, f"it had {entry.size} bytes and came with {count}")
+        if self._damage is not None and check is not None and (fault := check.fault()):
+            self._damage.note(entry, fault)
+            self._look_into_rest(position + 1, self._damage)
+            raise EntryChanged(position, RefusalReason.DAMAGED, fault)
         if held:
             yield held
+
+    def _look_into_rest(self, first: int, damage: Damage) -> None:
+        for position, entry in enumerate(self._entries[first:], first):
+            check = ImageCheck(entry.size)
+            try:
+                for piece in self._read_pieces(position, entry):
+                    check.take(piece)
+            except EntryChanged:
+                continue  # the next attempt tells
+            if fault := check.fault():
+                damage.note(entry, fault)
+
+    def _read_pieces(self, position: int, entry: Entry) -> Iterator[memoryview]:
+        try:
+            count = 0
+            for piece in self._begun(position, entry):
+                self._call.go_on()
+                count += len(piece)
+                yield piece
+        except (ObjectGone, ObjectDenied) as error:
+            raise _lost(position, error) from None
+        if count != entry.size:
+            raise EntryChanged(position, RefusalReason.CHANGED, f"it had {entry.size} bytes and came with {count}")
+
+    def _begun(self, position: int, entry: Entry) -> Iterator[memoryview]:
+        if entry.size > RELAY_LARGE_BYTES:
+            state, pieces = self._bucket_of(entry).stream(self._key_of(entry))
+        else:
+            state, whole = self._ahead.take(position, self._call)
+            pieces = iter((whole,))
+        _check(position, entry, state)
+        return pieces
 
     def _read(self, entry: Entry) -> tuple[ObjectState, memoryview]:
         return self._bucket_of(entry).read(self._key_of(entry), entry.size)
@@ -169,7 +230,7 @@ class RelayPacker:
 def _check(position: int, entry: Entry, state: ObjectState) -> None:
     """The time is not looked at: stores tell it in more ways than one, and the ETag says all."""
     if state.mark != entry.inode:
-        raise EntryChanged(position, RefusalReason.CHANGED, "another version took its place")
+        raise EntryChanged(position, RefusalReason.CHANGED, _REPLACED)
     if state.size != entry.size:
         detail = f"it had {entry.size} bytes and has {state.size}"
         raise EntryChanged(position, RefusalReason.CHANGED, detail)
@@ -178,4 +239,6 @@ def _check(position: int, entry: Entry, state: ObjectState) -> None:
 def _lost(position: int, error: ObjectGone | ObjectDenied) -> EntryChanged:
     if isinstance(error, ObjectDenied):
         return EntryChanged(position, RefusalReason.UNREADABLE, str(error))
+    if isinstance(error, ObjectReplaced):
+        return EntryChanged(position, RefusalReason.CHANGED, _REPLACED)
     return EntryChanged(position, RefusalReason.VANISHED, "it is not there any more")

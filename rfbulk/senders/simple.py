@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from secrets import token_hex
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import anyio
 import anyio.to_thread
 
-from rfbulk.core.model import BatchId, Outcome, ShardResult
+from rfbulk.core.model import BatchId, Entry, Outcome, ShardResult
 from rfbulk.core.multipart import content_type, form_around
+from rfbulk.edge.bucket_troubles import BucketTrouble
+from rfbulk.edge.lines import Call
 from rfbulk.edge.transport import Streamed
 from rfbulk.errors import ProtocolError, ServiceRefused, TroublePassing
 from rfbulk.senders.bare import BarePacker
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from rfbulk.core.transfer import Shard
     from rfbulk.edge.api import ServiceApi
     from rfbulk.edge.threads import Rate
+    from rfbulk.senders.attempts import Packer
 
 ANSWER_SECONDS: Final = 60.0
 SLOWEST_BYTES_PER_SECOND: Final = 16 << 10
@@ -36,6 +40,24 @@ _NOT_TAKEN_IN: Final = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVI
 """Answers of those that had no time for a request. After others of their kind something may have been stored."""
 
 
+SinglePack: TypeAlias = "Callable[[Entry, bytearray, Call], Packer]"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How images are read. `is_on_line`: from a bucket, which may hang, so that its threads may be left behind."""
+
+    pack: SinglePack
+    is_on_line: bool = False
+
+
+def reading_files(roots: Sequence[bytes], check: Callable[[int], ImageCheck] | None) -> Reading:
+    """Read files of this machine, with `check` whole images alone."""
+    return Reading(
+        lambda entry, buffer, _call: BarePacker(roots[entry.root], entry, buffer=buffer, check=check),
+    )
+
+
 class SimpleSender:
     """Posts images. Memory: `chunk_bytes` twice for each in flight, whatever their size."""
 
@@ -44,16 +66,14 @@ class SimpleSender:
     def __init__(
         self,
         api: ServiceApi,
-        roots: Sequence[bytes],
+        reading: Reading,
         *,
         chunk_bytes: int,
         rate: Rate | None,
         most_at_once: int,
-        check: Callable[[int], ImageCheck] | None = None,
     ) -> None:
-        self._check = check
         self._api = api
-        self._roots = roots
+        self._reading = reading
         self._chunk_bytes = chunk_bytes
         self._rate = rate
         self._threads = anyio.CapacityLimiter(most_at_once)
@@ -68,23 +88,29 @@ class SimpleSender:
         """Read and post the one image of a shard, once. Whatever goes wrong with it is told in the result.
 
         Raises:
-            SourceError: its root's folder cannot be opened.
-            NotAuthorised: the key is not taken.
+            SourceError: its root's folder cannot be opened, or its bucket not be read.
+            NotAuthorised: the key is not taken, or its bucket may not be read.
         """
         return await _Post(self, shard, on_bytes).run(batch, display_name)
 
-    async def chunks(self, packer: BarePacker) -> AsyncIterator[bytes]:
-        """Read a file, a chunk at a time, at the rate that is allowed."""
-        while chunk := bytes(await anyio.to_thread.run_sync(packer.next_chunk, limiter=self._threads)):
+    async def chunks(self, packer: Packer) -> AsyncIterator[bytes]:
+        """Read an image, a chunk at a time, at the rate that is allowed."""
+        work = partial(
+            anyio.to_thread.run_sync,
+            packer.next_chunk,
+            abandon_on_cancel=self._reading.is_on_line,
+            limiter=self._threads,
+        )
+        while chunk := bytes(await work()):
             if self._rate is not None and (seconds := self._rate.due(len(chunk))):
                 await anyio.sleep(seconds)
             yield chunk
 
-    def packer(self, shard: Shard) -> BarePacker:
-        """Return what reads the image of a shard."""
+    def packer(self, shard: Shard, call: Call) -> Packer:
+        """Return what reads the image of a shard, until `call` is called off."""
         (entry,) = shard.entries
         buffer = bytearray(min(entry.size, self._chunk_bytes))
-        return BarePacker(self._roots[entry.root], entry, buffer=buffer, check=self._check)
+        return self._reading.pack(entry, buffer, call)
 
     def answer_seconds(self, length: int) -> float:
         """Return what a request of so many bytes gets."""
@@ -102,6 +128,7 @@ class _Post:
         self._sender = sender
         self._shard = shard
         self._on_bytes = on_bytes
+        self._call = Call(on_bytes)
         self._sent = 0
         self._is_whole = False
         self._failure: Exception | None = None
@@ -110,7 +137,7 @@ class _Post:
         (entry,) = self._shard.entries
         boundary = f"rfbulk-{token_hex(16)}"
         around = form_around(entry.name, boundary)
-        with self._sender.packer(self._shard) as packer:
+        with self._sender.packer(self._shard, self._call) as packer:
             chunks = partial(self._chunks, packer, around)
             body = Streamed(content_type(boundary), entry.size + sum(map(len, around)), chunks)
             try:
@@ -123,7 +150,7 @@ class _Post:
                 return self._of_source() or ShardResult(Outcome.BROKEN, may_have_arrived=True, detail=str(fault))
         return ShardResult(Outcome.STORED, self._sent)
 
-    async def _chunks(self, packer: BarePacker, around: tuple[bytes, bytes]) -> AsyncIterator[bytes]:
+    async def _chunks(self, packer: Packer, around: tuple[bytes, bytes]) -> AsyncIterator[bytes]:
         """What fails in here reaches the caller as a broken connection, so it is kept."""
         try:
             yield around[0]
@@ -136,6 +163,9 @@ class _Post:
         except Exception as error:
             self._failure = error
             raise
+        except BaseException:
+            self._call.call_off()
+            raise
 
     def _of_source(self) -> ShardResult | None:
         match self._failure:
@@ -145,6 +175,8 @@ class _Post:
                 return ShardResult(Outcome.CHANGED, changed={0: change.reason}, detail=change.detail)
             case OutOfDescriptors() as error:
                 return ShardResult(Outcome.BROKEN, detail=f"no further file can be opened: {error.strerror}")
+            case BucketTrouble() as trouble:
+                return ShardResult(Outcome.BROKEN, detail=f"its bucket: {trouble}")
             case failure:
                 raise failure
 

@@ -12,6 +12,7 @@ from rfbulk import Client, UploadOptions
 from rfbulk.core.model import RefusalReason
 from rfbulk.emulator import Emulator, EmulatorOptions
 from rfbulk.errors import UsageError
+from tests.support.clips import MARKS
 from tests.support.clouds import Bucket, hash_of
 from tests.support.folders import quick
 
@@ -117,26 +118,85 @@ async def test_faults_of_the_store_and_the_service_leave_no_trace(
     assert (report.is_confirmed, report.closes, report.has_failures) == (True, True, False)
 
 
+def clips(*sizes: int) -> dict[str, bytes]:
+    """Videos by their first bytes, each of another content."""
+    return {f"in/clip-{size}.mp4": MARKS["mp4"] + random.Random(size).randbytes(size) for size in sizes}
+
+
 async def test_videos_stream_from_a_bucket_to_urls_of_their_own(
     bucket: Bucket, client: Client, emulator: Emulator
 ) -> None:
-    clips = {f"in/clip-{size}.mp4": random.Random(size).randbytes(size) for size in (1, 700_000, 5 << 20)}
-    bucket.put_all(clips | {"in/a.jpg": b"x", "in/empty.mov": b""})
-    emulator.faults.add("put:reset,after-bytes=5000", "put:status=503")
+    films = clips(1, 700_000, 5 << 20)
+    bucket.put_all(films | {"in/a.jpg": b"x", "in/empty.mov": b""})
+    emulator.faults.add("put:reset,after-bytes=5000", "put:status=503", "video:swallow")
     report = await client.upload_videos(f"{bucket.url}/in", "films", options=quick())
     assert (report.sent, report.refused, report.is_confirmed, report.closes) == (3, 1, True, True)
-    assert hashes_of(clips) == emulator.ledger("films").hashes
+    assert report.unverified_shards == 0
+    assert hashes_of(films) == emulator.ledger("films").hashes
     again = await client.upload_videos(f"{bucket.url}/in", "films", options=quick())
-    assert (again.already_sent, emulator.ledger("films").hashes) == (3, hashes_of(clips))
+    assert (again.already_sent, emulator.ledger("films").hashes) == (3, hashes_of(films))
+
+
+async def test_what_is_no_video_by_its_first_bytes_is_named_and_asks_for_no_grant(
+    bucket: Bucket, client: Client, emulator: Emulator
+) -> None:
+    films = clips(100, 200)
+    bucket.put_all(films | {"in/text.mp4": b"no video at all" * 1000, "in/short.avi": b"x"})
+    report = await client.upload_videos(f"{bucket.url}/in", "films", options=quick())
+    assert {(failure.path, failure.reason) for failure in report.failures} == {
+        (f"{bucket.url}/in/text.mp4", RefusalReason.NO_VIDEO),
+        (f"{bucket.url}/in/short.avi", RefusalReason.NO_VIDEO),
+    }
+    assert (report.sent, report.quarantined, report.unused_grants, report.closes) == (2, 2, 0, True)
+    assert (hashes_of(films), emulator.requests["video"]) == (emulator.ledger("films").hashes, 2)
+
+
+def whole_and_damaged() -> tuple[dict[str, bytes], dict[str, bytes]]:
+    """Objects whose content is whole, and others that are cut short or no images, small and streamed ones of both."""
+    chance = random.Random(3)
+    whole = {
+        f"in/{number:03}.jpg": b"\xff\xd8\xff\xda\0\2" + chance.randbytes(300) + b"\xff\xd9" for number in range(60)
+    }
+    whole["in/large.png"] = b"\x89PNG\r\n\x1a\n" + bytes(3 << 20) + b"IEND\xaeB`\x82"
+    damaged = {"in/007a.jpg": b"\xff\xd8\xff" + bytes(100), "in/033a.png": b"GIF89a" + bytes(50)}
+    return whole, damaged | {"in/large-cut.png": whole["in/large.png"][:-1], "in/zero.bmp": bytes(10)}
+
+
+@pytest.mark.parametrize("one_by_one", [False, True])
+async def test_what_is_no_whole_image_is_named_where_that_is_asked_for(
+    bucket: Bucket, client: Client, emulator: Emulator, *, one_by_one: bool
+) -> None:
+    whole, damaged = whole_and_damaged()
+    bucket.put_all(whole | damaged)
+    options = quick(check_images=True, one_by_one=one_by_one)
+    report = await client.upload_images(f"{bucket.url}/in", "looked-into", options=options)
+    assert {(failure.path, failure.reason) for failure in report.failures} == {
+        (f"{bucket.url}/{key}", RefusalReason.DAMAGED) for key in damaged
+    }
+    assert (report.sent, report.quarantined, report.closes) == (61, 4, True)
+    assert hashes_of(whole) == emulator.ledger("looked-into").hashes
+    if not one_by_one:
+        assert report.retries["source changed"] <= 2  # all of a shard are found at once
+
+
+async def test_images_are_posted_one_by_one_from_a_bucket(bucket: Bucket, client: Client, emulator: Emulator) -> None:
+    objects = images(40) | {"in/large.png": random.Random(2).randbytes(5 << 20)}
+    bucket.put_all(objects)
+    emulator.faults.add("image:status=503,retry-after=0,times=2", "image:swallow", "image:reset")
+    options = quick(one_by_one=True, quiet_seconds=0.05)
+    report = await client.upload_images(f"{bucket.url}/in", "single", options=options)
+    assert (report.sent, report.is_one_by_one, report.is_confirmed, report.closes) == (41, True, True, True)
+    assert hashes_of(objects) == emulator.ledger("single").hashes
+    again = await client.upload_images(f"{bucket.url}/in", "single", options=options)
+    assert (again.already_sent, hashes_of(objects)) == (41, emulator.ledger("single").hashes)
+    with pytest.raises(UsageError, match="single uploads"):
+        await client.upload_images(f"{bucket.url}/in", "single", options=quick())
 
 
 async def test_what_buckets_cannot_do_is_said_before_anything_is_sent(
     bucket: Bucket, client: Client, emulator: Emulator, tmp_path: Path
 ) -> None:
     bucket.put_all(images(3))
-    for options in (quick(one_by_one=True), quick(check_images=True)):
-        with pytest.raises(UsageError, match="this machine's files"):
-            await client.upload_images(bucket.url, "cannot", options=options)
     with pytest.raises(UsageError, match="folders and buckets"):
         await client.upload_images([bucket.url, tmp_path], "cannot")
     with pytest.raises(UsageError, match="at once"):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,7 +10,8 @@ import pytest
 from rfbulk.core.objects import parse_address
 from rfbulk.core.retry import RetryPolicy
 from rfbulk.edge.bucket_stores import Patience
-from rfbulk.edge.buckets import Bucket, BucketTrouble, ObjectDenied, ObjectGone, open_bucket
+from rfbulk.edge.bucket_troubles import BucketTrouble
+from rfbulk.edge.buckets import Bucket, ObjectDenied, ObjectGone, ObjectReplaced, open_bucket
 from rfbulk.errors import NotAuthorised, RfbulkError, SourceError, TroublePassing
 from tests.support.google_store import GoogleStore, google_store
 
@@ -75,7 +77,7 @@ def test_an_object_of_another_size_is_not_read(store: GoogleStore, bucket: Bucke
     ("status", "kind"),
     [
         (404, ObjectGone),
-        (412, ObjectGone),
+        (412, ObjectReplaced),
         (403, ObjectDenied),
         (401, NotAuthorised),
         (400, SourceError),
@@ -142,6 +144,45 @@ def test_a_body_cut_short_is_never_taken_for_whole(store: GoogleStore, bucket: B
     with pytest.raises((BucketTrouble, SourceError)):
         list(pieces)
     store.faults.clear()
+
+
+def stream_of(bucket: Bucket, key: str) -> bytes:
+    return b"".join(map(bytes, bucket.stream(key)[1]))
+
+
+def test_a_stream_that_breaks_off_goes_on_where_it_was(store: GoogleStore, bucket: Bucket) -> None:
+    """A video of 50 GB outlives connections: the rest alone is asked for again."""
+    data = random.Random(1).randbytes(5 << 20)
+    store.put("pics", "a.mp4", data)
+    store.faults["a.mp4"] = ["short", "short", "503"]
+    assert stream_of(bucket, "a.mp4") == data
+    assert not store.faults["a.mp4"]
+
+
+def test_a_stream_goes_on_with_no_other_version(store: GoogleStore, bucket: Bucket) -> None:
+    store.put("pics", "a.mp4", bytes(5 << 20))
+    store.faults["a.mp4"] = ["short", "replaced"]
+    with pytest.raises(ObjectReplaced):
+        stream_of(bucket, "a.mp4")
+    store.put("pics", "a.mp4", bytes(5 << 20))
+    store.faults["a.mp4"] = ["short", "gone"]
+    with pytest.raises(ObjectGone):
+        stream_of(bucket, "a.mp4")
+
+
+def test_a_stream_that_never_goes_on_is_a_trouble(store: GoogleStore, bucket: Bucket) -> None:
+    store.put("pics", "a.mp4", bytes(5 << 20))
+    store.faults["a.mp4"] = ["short", "503", "503", "503", "503"]
+    with pytest.raises(BucketTrouble, match="503"):
+        stream_of(bucket, "a.mp4")
+
+
+def test_the_beginning_of_an_object_is_read_alone(store: GoogleStore, bucket: Bucket) -> None:
+    store.put("pics", "a.mp4", b"0123456789" * 100_000)
+    state, head = bucket.beginning("a.mp4", 10)
+    assert (state, head) == (bucket.head("a.mp4"), b"0123456789")
+    store.put("pics", "b.mp4", b"01")
+    assert bucket.beginning("b.mp4", 10)[1] == b"01"
 
 
 @pytest.mark.parametrize("key", ["in//a.jpg", "in/../a.jpg", "in/./a.jpg"])

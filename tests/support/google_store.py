@@ -144,14 +144,22 @@ class _Handler(BaseHTTPRequestHandler):
             self._give(objects[key], is_short=fault == "short")
 
     def _give(self, kept: Kept, *, is_short: bool) -> None:
-        self.send_response(200)
+        if self.headers.get("If-Match", kept.etag) != kept.etag:
+            self._refuse(412, "PreconditionFailed")
+            return
+        begin, _, end = self.headers.get("Range", "").removeprefix("bytes=").partition("-")
+        first, behind = int(begin or 0), min(int(end or len(kept.data)) + 1, len(kept.data))
+        data = kept.data[first:behind]
+        self.send_response(206 if begin else 200)
         self.send_header("ETag", kept.etag)
         self.send_header("x-goog-generation", str(kept.generation))
         self.send_header("Last-Modified", formatdate(kept.at, usegmt=True))
-        self.send_header("Content-Length", str(len(kept.data)))
+        self.send_header("Content-Length", str(len(data)))
+        if begin:
+            self.send_header("Content-Range", f"bytes {first}-{behind - 1}/{len(kept.data)}")
         self.end_headers()
         if self.command == "GET":
-            self.wfile.write(kept.data[: len(kept.data) // 2] if is_short else kept.data)
+            self.wfile.write(data[: len(data) // 2] if is_short else data)
         self.close_connection = is_short
 
     def _list(self, objects: dict[str, Kept], query: dict[str, str]) -> None:
