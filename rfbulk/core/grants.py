@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
+from rfbulk.core.loopback import is_loopback
 from rfbulk.core.model import Grant
 from rfbulk.core.secrets import SignedUrl
 
@@ -75,17 +75,6 @@ def check_url(text: str, *, allow_http: bool) -> SplitResult:
     if parts.scheme != "https" and not (parts.scheme == "http" and (allow_http or is_loopback(host))):
         raise UrlFault("the URL is not https")
     return parts
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether a host's name stands for this machine, without asking any resolver."""
-    name = host.lower().rstrip(".")
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(name).is_loopback
-    except ValueError:
-        return False
 
 
 def expiry_of(query: str) -> float | None:

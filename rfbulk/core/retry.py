@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Final
 
@@ -76,6 +75,8 @@ def parse_http_date(text: str | None) -> float | None:
     """Return the seconds since the epoch that a date of HTTP names, None for nonsense."""
     if not text or len(text) > _LONGEST_DATE:
         return None
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415 - it loads a dozen modules, and few dates are read
+
     try:
         date = parsedate_to_datetime(text)
         return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()

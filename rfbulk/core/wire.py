@@ -6,9 +6,7 @@ refused. Nothing inner checks these records again.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, TypeVar
-from xml.sax.saxutils import unescape
 
 import msgspec
 import orjson
@@ -24,9 +22,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Named = Annotated[str, msgspec.Meta(min_length=1)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
-
-MAX_STORE_ERROR_BYTES: Final = 64 << 10
-"""What is looked at of a store's error; they have a few hundred bytes."""
 
 
 class BatchMetadata(
@@ -196,27 +191,6 @@ def parse_api_error(body: bytes, *, secrets: tuple[str, ...] = ()) -> str:
     while isinstance(said, dict):
         said = said.get("error") or said.get("message") or said.get("hint") or str(sorted(map(str, said)))
     return excerpt(said if isinstance(said, str) else body, secrets=secrets)
-
-
-_ERROR_FIELDS: Final = {
-    name: re.compile(rb"<%b>([^<]{0,4096})" % name.encode())
-    for name in ("Code", "Message", "AuthenticationErrorDetail")
-}
-
-
-def parse_store_error(body: bytes) -> tuple[str, str]:
-    """Return code and message of a store's XML error, "" where there is none. Neither is safe to show as it is.
-
-    No XML parser touches it: two fields are wanted, and entities of a stranger's document are never expanded.
-    Azure says why a signature is refused in a field of its own, which is put in front of the message.
-    """
-    head = body[:MAX_STORE_ERROR_BYTES]
-    code, message, detail = (_text_of(pattern.search(head)) for pattern in _ERROR_FIELDS.values())
-    return code[:64], f"{detail} {message}".strip()
-
-
-def _text_of(match: re.Match[bytes] | None) -> str:
-    return unescape(match[1].decode(errors="replace")).strip() if match else ""
 
 
 def _shard_status(row: _ShardRow) -> ShardStatus:

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-import http.client
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
-from urllib.parse import parse_qsl
 
 from rfbulk.core.hashes import crc32c_of, google_hashes
 from rfbulk.core.redaction import excerpt
 from rfbulk.core.retry import parse_http_date, parse_retry_after
-from rfbulk.core.wire import MAX_STORE_ERROR_BYTES, parse_store_error
+from rfbulk.core.store_errors import MAX_STORE_ERROR_BYTES, parse_store_error
+from rfbulk.edge.inflow import Inflow
+from rfbulk.edge.troubles import LINE_ERRORS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from email.message import Message
+    from collections.abc import Mapping
 
-    from yarl import URL
-
+    from rfbulk.core.heads import Head
+    from rfbulk.edge.lines import Line
     from rfbulk.edge.troubles import TroubleKind
 
 _SUCCESS: Final = 2
 _MIN_SECRET_CHARACTERS: Final = 8
 _MESSAGE_CHARACTERS: Final = 400
+_BUFFER_BYTES: Final = 8 << 10
+
+REST_SECONDS: Final = 5.0
+"""What the rest of an answer gets once its status is known."""
 
 
 class PutBroken(Exception):
@@ -56,8 +59,7 @@ class WrongLength(Exception):
 class PutAnswer:
     """What the store answered. Texts are safe to show; hashes are None or "" where it tells none.
 
-    `crc32c` and `md5` (base64) are of what it holds now. `server_date` is seconds since the epoch by its clock.
-    `is_page`: it is a web page.
+    `crc32c` and `md5` (base64) are of what it holds now. `is_page`: it is a web page.
     """
 
     status: int
@@ -68,54 +70,78 @@ class PutAnswer:
     error_message: str = ""
     retry_after: float | None = None
     bytes_sent: int = 0
-    server_date: float | None = None
     is_page: bool = False
 
 
-def read_answer(response: http.client.HTTPResponse, url: URL, bytes_sent: int) -> PutAnswer:
-    """Read the rest of an answer. Its status counts, with the rest or without it."""
+def read_answer(line: Line, url: str, bytes_sent: int, *, rest_seconds: float = REST_SECONDS) -> tuple[PutAnswer, bool]:
+    """Wait for an answer, and return it. Tells also whether its connection stands where another one can begin.
+
+    The status counts, with the rest of the answer or without it: that gets `rest_seconds`.
+
+    Raises:
+        LINE_ERRORS: there is no answer.
+    """
+    head = line.head()
+    inflow = Inflow(line, bytearray(_BUFFER_BYTES), stall_seconds=rest_seconds)
+    content = _content(inflow, head)
+    return _answer_of(head, content, url, bytes_sent), inflow.is_at_start
+
+
+def _content(inflow: Inflow, head: Head) -> bytes:
+    """Read the body, no further than anybody looks."""
+    content = bytearray()
+    inflow.is_at_start = False
+    inflow.limit()
     try:
-        content = response.read(MAX_STORE_ERROR_BYTES + 1)
-    except (OSError, http.client.HTTPException):
-        content = b""
-        response.will_close = True  # where the next answer begins, nobody knows
-    if response.length or not response.isclosed():
-        response.will_close = True  # more is to come than anybody reads
-    headers = response.headers
-    date = parse_http_date(headers.get("Date"))
-    is_error = response.status // 100 != _SUCCESS
+        for piece in inflow.body(head):
+            content += piece
+            if len(content) > MAX_STORE_ERROR_BYTES:
+                break
+    except LINE_ERRORS:
+        return b""
+    return bytes(content)
+
+
+def _answer_of(head: Head, content: bytes, url: str, bytes_sent: int) -> PutAnswer:
+    headers = head.headers
+    is_error = head.status // 100 != _SUCCESS
     code, message = parse_store_error(content[:MAX_STORE_ERROR_BYTES]) if is_error else ("", "")
-    secrets = secrets_of(url)
+    secrets = secrets_of(url) if is_error else ()
+    hashes = google_hashes(headers.get("x-goog-hash", ""))
     return PutAnswer(
-        status=response.status,
-        etag=excerpt(headers.get("ETag", "")),
-        crc32c=stored_crc32c(headers),
-        md5=_hashes(headers).get("md5", ""),
+        status=head.status,
+        etag=excerpt(headers.get("etag", "")),
+        crc32c=crc32c_of(hashes.get("crc32c") or headers.get("x-amz-checksum-crc32c")),
+        md5=hashes.get("md5", ""),
         error_code=excerpt(code, secrets=secrets),
         error_message=excerpt(message, secrets=secrets, limit=_MESSAGE_CHARACTERS),
-        retry_after=parse_retry_after(headers.get("Retry-After"), server_now=date or time.time()),
+        retry_after=_retry_after(headers),
         bytes_sent=bytes_sent,
-        server_date=date,
-        is_page=headers.get_content_type() == "text/html" and not headers.get("ETag") and "Content-Type" in headers,
+        is_page=_is_page(headers),
     )
 
 
-def stored_crc32c(headers: Message) -> int | None:
-    """Return the CRC32C that the store says it holds, None if it says none, or none that can be read."""
-    return crc32c_of(_hashes(headers).get("crc32c") or headers.get("x-amz-checksum-crc32c"))
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """What `Retry-After` says, of a date by the store's own clock."""
+    text = headers.get("retry-after")
+    return (
+        None
+        if text is None
+        else parse_retry_after(text, server_now=parse_http_date(headers.get("date")) or time.time())
+    )
 
 
-def _hashes(headers: Message) -> dict[str, str]:
-    """`x-goog-hash` comes as several headers or as one with commas."""
-    return google_hashes(",".join(headers.get_all("x-goog-hash", [])))
+def _is_page(headers: Mapping[str, str]) -> bool:
+    media = headers.get("content-type", "").partition(";")[0].strip().lower()
+    return media == "text/html" and not headers.get("etag")
 
 
-def secrets_of(url: URL) -> tuple[str, ...]:
+def secrets_of(url: str) -> tuple[str, ...]:
     """Return what signs a URL: no text that is shown may hold it."""
-    return tuple(_long_values(url.raw_query_string))
+    from urllib.parse import parse_qsl  # noqa: PLC0415 - of errors alone
 
-
-def _long_values(query: str) -> Iterator[str]:
-    for name, value in parse_qsl(query):
-        if len(value) >= _MIN_SECRET_CHARACTERS and "date" not in name.lower():
-            yield value
+    return tuple(
+        value
+        for name, value in parse_qsl(url.partition("#")[0].partition("?")[2])
+        if len(value) >= _MIN_SECRET_CHARACTERS and "date" not in name.lower()
+    )

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from rfbulk.core import azure_sas
-from rfbulk.core.grants import is_loopback
+from rfbulk.core.loopback import is_loopback
 from rfbulk.core.objects import Address, Cloud
 from rfbulk.edge.bucket_signing import Signer, sign_with_account_key, sign_with_library, sign_with_sas
 from rfbulk.errors import UsageError

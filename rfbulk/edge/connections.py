@@ -7,23 +7,23 @@ import threading
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from rfbulk.core.urls import bracketed
 from rfbulk.edge.lines import Call, Line, open_line
 
 if TYPE_CHECKING:
     import ssl
 
-    from yarl import URL
-
+    from rfbulk.core.urls import Url
     from rfbulk.edge.ways import Ways
 
 
 class Origin(NamedTuple):
-    """Whom a connection is with, and the proxy that leads there. Its fields may hold the proxy's password."""
+    """Whom a connection is with, and the proxy that leads there."""
 
     scheme: str
     host: str
     port: int
-    proxy: URL | None
+    proxy: Url | None
 
     @property
     def is_forwarded(self) -> bool:
@@ -48,13 +48,13 @@ class Connections:
             for line in lines:
                 line.close()
 
-    def origin_of(self, url: URL) -> Origin:
+    def origin_of(self, url: Url) -> Origin:
         """Tell whom a URL is asked from, and by which way.
 
         Raises:
             UsageError: the proxy is of a kind that cannot be passed through.
         """
-        return Origin(url.scheme, url.raw_host or "", url.port or 443, self._ways.proxy_for(url))
+        return Origin(url.scheme, url.host, url.port, self._ways.proxy_for(url))
 
     def line_to(self, origin: Origin, call: Call) -> Line:
         """Lend a connection that rested, or a new one.
@@ -72,7 +72,7 @@ class Connections:
     def new_line_to(self, origin: Origin, call: Call) -> Line:
         """Lend a connection that nobody has used. Raises what `line_to` raises."""
         scheme, host, port, proxy = origin
-        dialled = (host, port) if proxy is None else (proxy.raw_host or "", proxy.port or 80)
+        dialled = (host, port) if proxy is None else (proxy.host, proxy.port)
         line = open_line(*dialled, call, ends_at=time.monotonic() + self._ways.connect_seconds)
         try:
             if scheme == "https":
@@ -110,22 +110,14 @@ class Connections:
             return self._context
 
 
-def host_header(url: URL) -> str:
-    """Return the host as it was signed: with its port unless that is the scheme's own."""
-    host = bracketed(url.raw_host or "")
-    return host if url.is_default_port() else f"{host}:{url.port}"
-
-
-def bracketed(host: str) -> str:
-    """Return a host as URLs spell it."""
-    return f"[{host}]" if ":" in host else host
-
-
-def authorization(proxy: URL | None) -> dict[str, str]:
+def authorization(proxy: Url | None) -> dict[str, str]:
     """Return the header by which a proxy knows us."""
-    if proxy is None or proxy.user is None:
+    if proxy is None or not proxy.userinfo:
         return {}
-    pair = f"{proxy.user}:{proxy.password or ''}".encode()
+    from urllib.parse import unquote_to_bytes  # noqa: PLC0415 - few proxies ask who we are
+
+    user, _, password = proxy.userinfo.partition(":")
+    pair = b"%b:%b" % (unquote_to_bytes(user), unquote_to_bytes(password))
     return {"Proxy-Authorization": f"Basic {base64.b64encode(pair).decode()}"}
 
 

@@ -14,14 +14,13 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
-from yarl import URL
-
 from rfbulk import __version__
 from rfbulk.core.grants import UrlFault, check_url
 from rfbulk.core.redaction import excerpt
-from rfbulk.core.wire import MAX_STORE_ERROR_BYTES, parse_store_error
+from rfbulk.core.store_errors import MAX_STORE_ERROR_BYTES, parse_store_error
+from rfbulk.core.urls import Url, url_of
 from rfbulk.edge.answers import secrets_of
-from rfbulk.edge.connections import Connections, Origin, authorization, host_header
+from rfbulk.edge.connections import Connections, Origin, authorization
 from rfbulk.edge.inflow import Inflow
 from rfbulk.edge.troubles import LINE_ERRORS, TroubleKind, line_trouble_of
 
@@ -64,7 +63,7 @@ class Place(NamedTuple):
     """A store as requests need it: its URL without a path, the way there, and the fields that each request has."""
 
     front: str
-    url: URL
+    url: Url
     origin: Origin
     fields: str
 
@@ -165,7 +164,7 @@ class Tap:
         try:
             parts = check_url(text, allow_http=self._allow_http)
             front = f"{parts.scheme}://{parts.netloc}"
-            url = URL(front, encoded=True)
+            url = url_of(front)
         except UrlFault as fault:
             reason = str(fault)
         except ValueError:
@@ -173,7 +172,7 @@ class Tap:
         if reason or not text.startswith(front):
             raise GetRefused(reason or "the URL is spelled oddly")
         origin = self._connections.origin_of(url)
-        fields = {"Host": host_header(url)} | (authorization(origin.proxy) if origin.is_forwarded else {})
+        fields = {"Host": url.host_header} | (authorization(origin.proxy) if origin.is_forwarded else {})
         lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
         place = self._places[front] = Place(front, url, origin, lines + _COMMON)
         return place
@@ -215,7 +214,7 @@ class Tap:
         self._call.go_on()
         trouble = line_trouble_of(error, place.url, proxy=place.origin.proxy, is_connected=is_connected)
         if trouble.kind in (TroubleKind.CERTIFICATE, TroubleKind.PROXY):
-            return trouble.as_error("fetch from", f"{place.url.host}:{place.url.port}")
+            return trouble.as_error("fetch from", place.url.place)
         return GetBroken(trouble.kind, trouble.text)
 
 
@@ -254,7 +253,7 @@ class Answer:
                 if len(content) > MAX_STORE_ERROR_BYTES:
                     break
         code, message = parse_store_error(content[:MAX_STORE_ERROR_BYTES])
-        secrets = secrets_of(URL(self._url, encoded=True))
+        secrets = secrets_of(self._url)
         return excerpt(code, secrets=secrets), excerpt(message, secrets=secrets, limit=_MESSAGE_CHARACTERS)
 
     def drop(self) -> None:

@@ -5,13 +5,13 @@ What it raises is what lines raise, and `HeadFault` for what is not HTTP: whoeve
 
 from __future__ import annotations
 
-import http.client
 import re
 from collections.abc import Iterator
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from rfbulk.core.heads import Head, HeadFault, parse_head
-from rfbulk.edge.lines import MAX_HEAD_BYTES
+from rfbulk.edge.lines import MAX_HEAD_BYTES, LineEnded
 
 if TYPE_CHECKING:
     from rfbulk.edge.lines import Line
@@ -54,7 +54,7 @@ class Inflow:
                 self.line.is_fresh = False
                 self.is_at_start = head.length == 0 and head.keeps and self._start == self._end
                 return head
-            if head.status == http.HTTPStatus.SWITCHING_PROTOCOLS:
+            if head.status == HTTPStatus.SWITCHING_PROTOCOLS:
                 raise HeadFault
 
     def body(self, head: Head) -> Iterator[memoryview]:
@@ -137,7 +137,7 @@ class Inflow:
 
     def _receive(self) -> None:
         if not self._has_more():
-            raise http.client.RemoteDisconnected("")
+            raise LineEnded
 
     def _has_more(self) -> bool:
         """Receive more behind what is here. False once the connection has ended."""

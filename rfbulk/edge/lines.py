@@ -1,15 +1,13 @@
 """One connection to a store or a proxy, used from one thread: every wait on it has an end and can be called off.
 
 Sockets never block here, `poll` waits. So an answer is heard while a store that has spoken no longer reads, and the
-making of a connection is called off as promptly as its use. `ssl` verifies, `http.client` reads answers.
+making of a connection is called off as promptly as its use. `ssl` verifies.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import http.client
-import io
 import math
 import os
 import re
@@ -21,8 +19,9 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, cast
+from typing import Any, Final
 
+from rfbulk.core.heads import Head, HeadFault, parse_head
 from rfbulk.edge.troubles import TunnelRefused
 
 MAX_HEAD_BYTES: Final = 64 << 10
@@ -36,6 +35,10 @@ _RECORD_BYTES: Final = 16 << 10
 _HEAD_END: Final = re.compile(rb"\r?\n\r?\n")
 _INTERIM: Final = re.compile(rb"HTTP/1\.[0-9] 1[0-9][0-9]")
 _UNDER_WAY: Final = (0, errno.EINPROGRESS, errno.EWOULDBLOCK)
+
+
+class LineEnded(ConnectionResetError):
+    """The other side closed the connection before it had answered."""
 
 
 class CalledOff(Exception):
@@ -163,7 +166,7 @@ class Line:
         """Let a proxy connect us to a target. Raises TunnelRefused."""
         lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}", *map(": ".join, headers.items()), "", ""]
         self.send("\r\n".join(lines).encode())
-        status = self.answer("CONNECT").status
+        status = self.head().status
         if not 200 <= status < 300:
             raise TunnelRefused(status)
 
@@ -241,15 +244,21 @@ class Line:
 
     # hearing
 
-    def answer(self, method: str) -> http.client.HTTPResponse:
-        """Wait for an answer and return it with its head read. The rest is read through it, within the limit then."""
+    def head(self) -> Head:
+        """Wait for an answer and return its head. What follows is received next.
+
+        Raises:
+            HeadFault: what came is no answer of HTTP.
+            LineEnded: nothing came, or not all of a head.
+        """
         while not self._is_answered():
             self._fetch()
-        if _HEAD_END.search(self._held) is None:
-            raise http.client.RemoteDisconnected("")
-        response = http.client.HTTPResponse(cast("socket.socket", _Incoming(self)), method=method)
-        response.begin()
-        return response
+        end = _HEAD_END.search(self._held)
+        if end is None:
+            raise LineEnded
+        head = parse_head(self._held[: end.end()])
+        del self._held[: end.end()]
+        return head
 
     def read_into(self, buffer: Any) -> int:
         """Give what has come, at least one byte unless the connection has ended."""
@@ -302,9 +311,9 @@ class Line:
             del self._held[: end.end()]
             end = _HEAD_END.search(self._held)
         if not b"HTTP/".startswith(self._held[:5]):
-            raise http.client.BadStatusLine("")
+            raise HeadFault
         if end is None and len(self._held) > MAX_HEAD_BYTES:
-            raise http.client.LineTooLong("head")
+            raise HeadFault
         return end is not None or self._has_ended
 
     def _fetch(self) -> None:
@@ -338,22 +347,6 @@ class Line:
         if self._call is None:
             raise AssertionError("a line is used for an attempt")
         return self._call
-
-
-class _Incoming(io.RawIOBase):
-    """What `http.client` reads an answer from: it asks a socket for a file."""
-
-    def __init__(self, line: Line) -> None:
-        self._line = line
-
-    def makefile(self, _mode: str) -> io.BufferedReader:
-        return io.BufferedReader(self)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        return self._line.read_into(buffer)
 
 
 def _connected(bare: socket.socket, address: tuple[object, ...], call: Call, ends_at: float) -> Line:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # the stubs forget it
 
-from yarl import URL
-
-from rfbulk.core.grants import is_loopback
+from rfbulk.core.loopback import is_loopback
+from rfbulk.core.urls import Url, url_of
 from rfbulk.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,15 +17,19 @@ if TYPE_CHECKING:
 class Proxies:
     """A proxy for each scheme, and the hosts that are reached without one. URLs may hold a password."""
 
-    by_scheme: Mapping[str, URL]
+    by_scheme: Mapping[str, Url]
     bypass: str
 
-    def lead_to(self, url: URL) -> URL | None:
-        """Return the proxy for a URL, None to go there directly. This machine is never reached through a proxy."""
-        proxy = self.by_scheme.get(url.scheme)
-        if proxy is None or url.host is None or is_loopback(url.host):
+    def lead_to(self, scheme: str, host: str, port: int) -> Url | None:
+        """Return the proxy that leads there, None to go directly. This machine is never reached through a proxy."""
+        proxy = self.by_scheme.get(scheme)
+        if proxy is None or is_loopback(host):
             return None
-        hosts = (url.host, f"{url.host}:{url.port}")
+        from urllib.request import (  # type: ignore[attr-defined]  # noqa: PLC0415 - the stubs forget it; it loads much
+            proxy_bypass_environment,
+        )
+
+        hosts = (host, f"{host}:{port}")
         if any(proxy_bypass_environment(host, {"no": self.bypass}) for host in hosts):
             return None
         return proxy
@@ -46,7 +48,7 @@ def proxies_from(environment: Mapping[str, str]) -> Proxies:
     return Proxies({scheme: proxy for scheme, proxy in found.items() if proxy is not None}, bypass)
 
 
-def _proxy_for(scheme: str, environment: Mapping[str, str]) -> URL | None:
+def _proxy_for(scheme: str, environment: Mapping[str, str]) -> Url | None:
     names = [f"{scheme}_proxy", f"{scheme}_proxy".upper(), "all_proxy", "ALL_PROXY"]
     if "REQUEST_METHOD" in environment:
         names.remove("HTTP_PROXY") if scheme == "http" else None
@@ -54,12 +56,12 @@ def _proxy_for(scheme: str, environment: Mapping[str, str]) -> URL | None:
     return None if name is None else _parse(name, environment[name])
 
 
-def _parse(name: str, text: str) -> URL:
+def _parse(name: str, text: str) -> Url:
     try:
-        proxy = URL(text if "://" in text else f"http://{text}")
+        proxy = url_of(text if "://" in text else f"http://{text}")
     except ValueError:
-        proxy = URL()
-    if proxy.scheme not in {"http", "https"} or not proxy.host:
+        proxy = None
+    if proxy is None or proxy.scheme not in {"http", "https"}:
         raise UsageError(
             "use proxy of", name, cause="it is not the address of an HTTP proxy", advice="write it as http://host:port"
         )

@@ -139,7 +139,7 @@ class Transport:
                     headers={"User-Agent": USER_AGENT, **_headers_of(body)},
                     skip_auto_headers=_AUTOMATIC_HEADERS,
                     allow_redirects=False,
-                    proxy=self.ways.proxies.lead_to(url),
+                    proxy=self._proxy_for(url),
                 ) as response,
             ):
                 content = await read_bounded(response, max_bytes)
@@ -150,6 +150,13 @@ class Transport:
                 return Exchanged(response.status, response.headers, content)
             failure = ProtocolError(operation, subject, cause=f"the answer has more than {max_bytes} bytes")
         raise failure  # outside of `except`, so that not even the context holds the foreign error with its URL
+
+    def _proxy_for(self, url: URL) -> str | None:
+        proxy = self.ways.proxies.lead_to(url.scheme, url.host or "", url.port or 0)
+        if proxy is None:
+            return None
+        who = f"{proxy.userinfo}@" if proxy.userinfo else ""
+        return f"{proxy.scheme}://{who}{proxy.place}"
 
 
 def _data_of(body: bytes | Streamed | None) -> io.BytesIO | AsyncIterator[bytes] | None:

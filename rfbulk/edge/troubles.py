@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 import socket
 import ssl
@@ -16,7 +15,7 @@ from rfbulk.core.retry import is_passing_status
 from rfbulk.errors import NotAuthorised, ProtocolError, RfbulkError, ServiceRefused, TroublePassing
 
 if TYPE_CHECKING:
-    from yarl import URL
+    from rfbulk.core.urls import Url
 
 
 class TroubleKind(StrEnum):
@@ -38,7 +37,7 @@ class TunnelRefused(Exception):
         self.status = status
 
 
-LINE_ERRORS: Final = (OSError, http.client.HTTPException, HeadFault, TunnelRefused)
+LINE_ERRORS: Final = (OSError, HeadFault, TunnelRefused)
 """All that a connection used from a thread lets out where it, and not our own code, is at fault."""
 
 
@@ -66,7 +65,7 @@ class Trouble:
                 )
 
 
-def line_trouble_of(error: BaseException, url: URL, *, proxy: URL | None, is_connected: bool) -> Trouble:
+def line_trouble_of(error: BaseException, url: Url, *, proxy: Url | None, is_connected: bool) -> Trouble:
     """Tell what an error of `LINE_ERRORS` means. `proxy`: the one that leads to `url`, if any.
 
     ========================================== ===========
@@ -80,16 +79,16 @@ def line_trouble_of(error: BaseException, url: URL, *, proxy: URL | None, is_con
     any other: reset, closed, cut short        broken
     ========================================== ===========
     """
-    where = f"{url.host}:{url.port}"
-    dialled = where if proxy is None else f"{where} through the proxy {proxy.host}:{proxy.port}"
+    where = url.place
+    dialled = where if proxy is None else f"{where} through the proxy {proxy.place}"
     match error:
         case ssl.SSLCertVerificationError():
             return untrusted(error, where)
         case TunnelRefused():
             return refused_by_proxy(error.status)
         case socket.gaierror():
-            return no_name(where if proxy is None else f"the proxy {proxy.host}:{proxy.port}")
-        case http.client.HTTPException() | HeadFault() if not isinstance(error, http.client.RemoteDisconnected):
+            return no_name(where if proxy is None else f"the proxy {proxy.place}")
+        case HeadFault():
             return no_http(where if is_connected else dialled)
         case TimeoutError() if is_connected:
             return Trouble(TroubleKind.STALLED, f"nothing moved to or from {where} for too long")

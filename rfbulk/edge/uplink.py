@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from yarl import URL
-
-from rfbulk.edge.answers import PutAnswer, PutBroken, WrongLength, read_answer
-from rfbulk.edge.connections import Connections, Origin, authorization, host_header
+from rfbulk.core.urls import Url, url_of
+from rfbulk.edge.answers import REST_SECONDS, PutAnswer, PutBroken, WrongLength, read_answer
+from rfbulk.edge.connections import Connections, Origin, authorization
 from rfbulk.edge.lines import Call, Line
 from rfbulk.edge.troubles import LINE_ERRORS, TroubleKind, line_trouble_of
 
@@ -26,9 +25,6 @@ Chunk: TypeAlias = bytes | memoryview
 
 PIECE_BYTES: Final = 256 << 10
 """What must move within the stall limit: 4 KiB/s at its default of a minute still is a line that moves."""
-
-REST_SECONDS: Final = 5.0
-"""What the rest of an answer gets once its status is known. The status counts, with the rest or without it."""
 
 
 class Uplink:
@@ -57,7 +53,7 @@ class Uplink:
             UsageError: the proxy is of a kind that uploads cannot pass through.
             Exception: whatever `next_chunk` raised, as it was; nothing was stored.
         """
-        url = URL(grant.url.reveal(), encoded=True)
+        url = url_of(grant.url.reveal())
         origin = self._connections.origin_of(url)
         line: Line | None = None
         keep = False
@@ -67,10 +63,9 @@ class Uplink:
             if line.send(_head_of(grant, url, origin, length)):
                 _send_body(line, _held_back(next_chunk, length), length, call, stall_seconds)
             line.limit(stall_seconds)
-            response = line.answer("PUT")
-            line.limit(min(stall_seconds, REST_SECONDS))
-            answer = read_answer(response, url, call.bytes_sent)
-            keep = call.is_complete and not response.will_close
+            rest_seconds = min(stall_seconds, REST_SECONDS)
+            answer, is_at_start = read_answer(line, grant.url.reveal(), call.bytes_sent, rest_seconds=rest_seconds)
+            keep = call.is_complete and is_at_start
         except _SourceFailed as failed:
             failure = failed.error
         except LINE_ERRORS as error:
@@ -130,10 +125,10 @@ def _asked(next_chunk: Callable[[], Chunk]) -> Chunk:
         raise _SourceFailed(error) from None
 
 
-def _head_of(grant: Grant, url: URL, origin: Origin, length: int) -> bytes:
+def _head_of(grant: Grant, url: Url, origin: Origin, length: int) -> bytes:
     """Exactly the grant's headers, Host and Content-Length: anything else could break the signature."""
-    headers = {"Host": host_header(url)}
-    target = url.raw_path_qs
+    headers = {"Host": url.host_header}
+    target = url.target
     if origin.is_forwarded:
         target = grant.url.reveal()
         headers |= authorization(origin.proxy)
@@ -154,8 +149,8 @@ def _believed(answer: PutAnswer, call: Call) -> PutAnswer:
     return answer
 
 
-def _failure(error: BaseException, url: URL, proxy: URL | None, call: Call, *, is_connected: bool) -> Exception:
+def _failure(error: BaseException, url: Url, proxy: Url | None, call: Call, *, is_connected: bool) -> Exception:
     trouble = line_trouble_of(error, url, proxy=proxy, is_connected=is_connected)
     if trouble.kind in (TroubleKind.CERTIFICATE, TroubleKind.PROXY):
-        return trouble.as_error("send to", f"{url.host}:{url.port}")
+        return trouble.as_error("send to", url.place)
     return PutBroken(trouble.kind, trouble.text, bytes_sent=call.bytes_sent, complete=call.is_complete)

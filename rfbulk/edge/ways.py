@@ -13,7 +13,7 @@ from rfbulk.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from yarl import URL
+    from rfbulk.core.urls import Url
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +30,17 @@ class Ways:
         """Whether others than the system's authorities are trusted."""
         return self.ca_file is not None or bool(self.cert_file)
 
-    def proxy_for(self, url: URL) -> URL | None:
+    def proxy_for(self, url: Url) -> Url | None:
         """Return the proxy that leads to a URL, None to go there directly.
 
         Raises:
             UsageError: the proxy speaks TLS itself, which transfers cannot pass through.
         """
-        proxy = self.proxies.lead_to(url)
+        proxy = self.proxies.lead_to(url.scheme, url.host, url.port)
         if proxy is not None and proxy.scheme != "http":
             raise UsageError(
                 "use proxy",
-                f"{proxy.host}:{proxy.port}",
+                proxy.place,
                 cause="only http:// proxies carry transfers",
                 advice="name one",
             )

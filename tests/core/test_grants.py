@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rfbulk.core.grants import GrantFault, UrlFault, check_url, expiry_of, grant_of, is_loopback
+from rfbulk.core.grants import GrantFault, UrlFault, check_url, expiry_of, grant_of
+from rfbulk.core.loopback import is_loopback
 from rfbulk.core.model import Grant
 
 URL = "https://storage.example/bucket/o%2F1.tar?X-Goog-Date=20250101T000000Z&X-Goog-Expires=3600&X-Goog-Signature=abc"

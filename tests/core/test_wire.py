@@ -49,14 +49,6 @@ PARSERS: list[tuple[Callable[[bytes], Any], dict[str, Any]]] = [
     (wire.parse_files_page, {"filesMetadata": [FILE]}),
     (wire.parse_parts, {"batchParts": [{"partName": "p", "partType": "t", "contentType": "images"}]}),
 ]
-AZURE_ERROR = b"".join(
-    [
-        b"\xef\xbb\xbf<Error><Code>AuthenticationFailed</Code><Message>Server failed.\nRequestId:1</Message>",
-        b"<AuthenticationErrorDetail>Signature not valid in the specified time frame</AuthenticationErrorDetail>",
-        b"</Error>",
-    ]
-)
-every_parser = pytest.mark.parametrize(("parse", "sample"), PARSERS, ids=[parse.__name__ for parse, _ in PARSERS])
 
 
 def test_a_workspace_is_read() -> None:
@@ -109,6 +101,9 @@ def test_optional_fields_may_be_absent_or_null() -> None:
     assert wire.parse_shards_page(orjson.dumps({"shards": [shard]})).items[0].objects == 0
     file = {"downloadURL": "https://store.example/o", "fileName": "a", "contentType": "x", "partName": None}
     assert wire.parse_files_page(orjson.dumps({"filesMetadata": [file]})).items[0].part_name is None
+
+
+every_parser = pytest.mark.parametrize(("parse", "sample"), PARSERS, ids=[parse.__name__ for parse, _ in PARSERS])
 
 
 @every_parser
@@ -194,37 +189,6 @@ def test_no_value_of_any_field_makes_a_parser_fall_over(
 )
 def test_errors_of_the_api_are_told_in_their_own_words(body: bytes, said: str) -> None:
     assert said == wire.parse_api_error(body, secrets=("K3Y",))
-
-
-@pytest.mark.parametrize(
-    ("body", "code", "message"),
-    [
-        (
-            b"<?xml version='1.0'?><Error><Code>ExpiredToken</Code><Message>It &lt;has&gt; expired.</Message></Error>",
-            "ExpiredToken",
-            "It <has> expired.",
-        ),
-        (
-            AZURE_ERROR,
-            "AuthenticationFailed",
-            "Signature not valid in the specified time frame Server failed.\nRequestId:1",
-        ),
-        (b"<Error><Code>AccessDenied</Code></Error>", "AccessDenied", ""),
-        (b'<!DOCTYPE x [<!ENTITY a "boom">]><Error><Code>&a;</Code></Error>', "&a;", ""),
-        (b"<Error><Code>", "", ""),
-        (b'{"error": "json"}', "", ""),
-        (b"", "", ""),
-        (b"<Code>\xff</Code>", "\ufffd", ""),
-    ],
-)
-def test_errors_of_stores_are_read_without_an_xml_parser(body: bytes, code: str, message: str) -> None:
-    assert (code, message) == wire.parse_store_error(body)
-
-
-def test_a_huge_error_of_a_store_costs_nothing() -> None:
-    code, message = wire.parse_store_error(b"<Code>" + b"x" * 10_000_000)
-    assert len(code) <= 64
-    assert message == ""
 
 
 @pytest.mark.parametrize("depth", [100, 300, 1000])

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import pytest
-from yarl import URL
 
-from rfbulk.edge.connections import Connections, Origin, authorization, bracketed, host_header
+from rfbulk.core.urls import url_of
+from rfbulk.edge.connections import Connections, Origin, authorization
 from rfbulk.edge.lines import Call, CalledOff
 from rfbulk.edge.ways import ways_of
 from tests.support.stores import Asked, Talk, open_store
@@ -24,7 +24,7 @@ def answer(_asked: Asked, talk: Talk) -> None:
 def test_a_connection_that_was_left_is_lent_again_and_is_fresh_no_more() -> None:
     with open_store(answer) as store:
         kept = connections()
-        origin = kept.origin_of(URL(store.url().reveal(), encoded=True))
+        origin = kept.origin_of(url_of(store.url().reveal()))
         line = kept.line_to(origin, a_call())
         assert line.is_fresh
         kept.leave(line, origin, keep=True)
@@ -42,7 +42,7 @@ def test_a_connection_that_was_left_is_lent_again_and_is_fresh_no_more() -> None
 def test_what_comes_back_after_the_end_is_closed() -> None:
     with open_store(answer) as store:
         kept = connections()
-        origin = kept.origin_of(URL(store.url().reveal(), encoded=True))
+        origin = kept.origin_of(url_of(store.url().reveal()))
         line = kept.line_to(origin, a_call())
         kept.close()
         kept.leave(line, origin, keep=True)
@@ -81,7 +81,7 @@ def test_a_call_that_is_off_gets_no_connection_and_leaves_none() -> None:
 )
 def test_a_proxy_reads_plain_requests_alone(url: str, is_forwarded: bool) -> None:
     kept = connections(http_proxy="http://gate.example:1", https_proxy="http://gate.example:1")
-    assert kept.origin_of(URL(url)).is_forwarded is is_forwarded
+    assert kept.origin_of(url_of(url)).is_forwarded is is_forwarded
 
 
 @pytest.mark.parametrize(
@@ -95,11 +95,10 @@ def test_a_proxy_reads_plain_requests_alone(url: str, is_forwarded: bool) -> Non
     ],
 )
 def test_a_host_is_named_as_it_was_signed(url: str, expected: str) -> None:
-    assert expected == host_header(URL(url))
+    assert expected == url_of(url).host_header
 
 
 def test_a_proxy_knows_us_by_its_address_alone() -> None:
-    assert authorization(URL("http://gate.example")) == {}
+    assert authorization(url_of("http://gate.example")) == {}
     assert authorization(None) == {}
-    assert authorization(URL("http://user:p%40ss@gate.example")) == {"Proxy-Authorization": "Basic dXNlcjpwQHNz"}
-    assert bracketed("a") == "a"
+    assert authorization(url_of("http://user:p%40ss@gate.example")) == {"Proxy-Authorization": "Basic dXNlcjpwQHNz"}

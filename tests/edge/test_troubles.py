@@ -1,18 +1,19 @@
 from __future__ import annotations
 
-import http.client
 import socket
 import ssl
 
 import pytest
-from yarl import URL
 
+from rfbulk.core.heads import HeadFault
+from rfbulk.core.urls import Url, url_of
+from rfbulk.edge.lines import LineEnded
 from rfbulk.edge.troubles import Trouble, TroubleKind, TunnelRefused, line_trouble_of
 from rfbulk.errors import NotAuthorised, ProtocolError, RfbulkError, ServiceRefused, TroublePassing
 from tests.edge.conftest import SIGNATURE
 
-STORE = URL(f"https://store.example/o?sig={SIGNATURE}", encoded=True)
-PROXY = URL(f"http://user:{SIGNATURE}@gate.example:3128")
+STORE = url_of(f"https://store.example/o?sig={SIGNATURE}")
+PROXY = url_of(f"http://user:{SIGNATURE}@gate.example:3128")
 VIA = "store.example:443 through the proxy gate.example:3128"
 
 
@@ -29,8 +30,7 @@ def untrusted() -> ssl.SSLCertVerificationError:
         (TunnelRefused(407), TroubleKind.PROXY, "the proxy answered 407", "the proxy answered 407"),
         (TunnelRefused(403), TroubleKind.PROXY, "the proxy answered 403", "the proxy answered 403"),
         (TunnelRefused(502), TroubleKind.BROKEN, "the proxy answered 502", "the proxy answered 502"),
-        (http.client.BadStatusLine(SIGNATURE), TroubleKind.GARBLED, f"{VIA} does not", "443 does not speak HTTP"),
-        (http.client.LineTooLong("head"), TroubleKind.GARBLED, f"{VIA} does not", "443 does not speak HTTP"),
+        (HeadFault(SIGNATURE), TroubleKind.GARBLED, f"{VIA} does not", "443 does not speak HTTP"),
     ],
     ids=repr,
 )
@@ -55,7 +55,7 @@ def test_what_an_error_means_whenever_it_comes(
             "443 closed the connection: Connection refused",
         ),
         (OSError(24, "x"), f"{VIA}: Too many open files", TroubleKind.BROKEN, "Too many open files"),
-        (http.client.RemoteDisconnected(""), f"no connection to {VIA}", TroubleKind.BROKEN, "closed the connection"),
+        (LineEnded(), f"no connection to {VIA}", TroubleKind.BROKEN, "closed the connection"),
         (ssl.SSLEOFError(8, SIGNATURE), f"{VIA}: TLS failed", TroubleKind.BROKEN, "connection: TLS failed"),
         (ssl.SSLError(1, SIGNATURE), f"{VIA}: TLS failed", TroubleKind.BROKEN, "connection: TLS failed"),
     ],
@@ -73,7 +73,7 @@ def test_what_an_error_means_before_and_after_there_is_a_connection(
 
 
 @pytest.mark.parametrize(("proxy", "whose"), [(None, "store.example:443"), (PROXY, "the proxy gate.example:3128")])
-def test_the_name_that_was_asked_for_is_the_one_that_is_told(proxy: URL | None, whose: str) -> None:
+def test_the_name_that_was_asked_for_is_the_one_that_is_told(proxy: Url | None, whose: str) -> None:
     trouble = line_trouble_of(socket.gaierror(-2, "x"), STORE, proxy=proxy, is_connected=False)
     assert (trouble.kind, trouble.text) == (TroubleKind.CONNECT, f"the name of {whose} cannot be resolved")
 

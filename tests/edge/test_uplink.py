@@ -166,7 +166,7 @@ async def test_what_the_store_says_of_the_object_is_read(serve: Serve, grant: Ma
     async with serve(store) as server, open_uplink() as uplink:
         answer = await put(uplink, grant(server.port), 3, given(b"abc"))
     assert (answer.status, answer.crc32c, answer.md5, answer.etag) == (200, crc, "kAFQmDzST7DWlj99KOF/cg==", '"e"')
-    assert (answer.server_date, answer.bytes_sent) == (1_735_732_800.0, 3)
+    assert answer.bytes_sent == 3
 
 
 async def test_a_final_error_is_an_answer(serve: Serve, grant: MakeGrant) -> None:
@@ -502,9 +502,8 @@ async def test_an_answer_lost_behind_the_body_is_broken_and_complete(
         b"HTTP/1.1 2xx OK\r\n\r\n",
         b"HTTP/2 200\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nx: " + b"y" * 100_000,
-        b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 200 + b"\r\n",
     ],
-    ids=["ssh", "TLS", "no status", "version", "an endless header", "too many headers"],
+    ids=["ssh", "TLS", "no status", "version", "an endless header"],
 )
 @pytest.mark.parametrize("unasked", [False, True])
 async def test_what_is_not_http_is_told_at_once(serve: Serve, grant: MakeGrant, said: bytes, unasked: bool) -> None:

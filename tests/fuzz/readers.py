@@ -31,6 +31,7 @@ from rfbulk.core.references import ReferenceFault, reference_of
 from rfbulk.core.retry import MAX_RETRY_AFTER_SECONDS, parse_http_date, parse_retry_after
 from rfbulk.core.secrets import SignedUrl
 from rfbulk.core.standing import parse_flows
+from rfbulk.core.store_errors import parse_store_error
 from rfbulk.core.tarstream import ArchiveFault, ArchiveUnsafe, TarStream
 from rfbulk.core.unpacking import Admission, MemberRefused, UnpackLimits, gunzip, is_gzip
 from rfbulk.edge.path_list import paths_of
@@ -217,7 +218,7 @@ def _read_failed_files(data: bytes) -> list[tuple[str, str]]:
 
 
 def _read_store_error(data: bytes) -> tuple[str, str]:
-    code, message = wire.parse_store_error(data)
+    code, message = parse_store_error(data)
     assert excerpt(code).isprintable()
     assert excerpt(message, limit=400).isprintable()
     return code, message
