@@ -69,7 +69,7 @@ class Carrier:
         if shard.state is ShardState.GRANTED and has_expired(shard, self.ports.service.server_now()):
             return await self._expired(shard, trouble)
         if self.look is not None and not self.form.has_tars and not shard.grants:
-            found = await anyio.to_thread.run_sync(self._look_into, shard.entries)
+            found = await anyio.to_thread.run_sync(self._look_into, shard.entries, abandon_on_cancel=True)
             if found:
                 return await self._take_new_members(replace(shard, entries=()), found, [])
         if shard.grant is None:
@@ -314,7 +314,8 @@ class Carrier:
 
     async def _repack(self, shard: Shard, result: ShardResult) -> Shard | None:
         """Look at every member again in one go, not only at the one that stopped the attempt."""
-        looked_at = await anyio.to_thread.run_sync(self._look_again, shard.entries, result.changed)
+        work = partial(self._look_again, shard.entries, result.changed)
+        looked_at = await anyio.to_thread.run_sync(work, abandon_on_cancel=True)  # a dead disk, or line, may hang
         kept: list[Entry] = []
         failures: list[tuple[Entry, RefusalReason, str]] = []
         for entry, now in zip(shard.entries, looked_at, strict=True):
@@ -330,12 +331,11 @@ class Carrier:
     def _look_again(
         self, entries: tuple[Entry, ...], changed: dict[int, RefusalReason]
     ) -> list[Entry | tuple[RefusalReason, str]]:
-        faults = (
-            {entry: (why, told) for entry, why, told in self._look_into(entries)}
-            if RefusalReason.DAMAGED in changed.values()
-            else {}
-        )
-        return [faults.get(entry) or self._look_at(entry, changed.get(place)) for place, entry in enumerate(entries)]
+        if RefusalReason.DAMAGED not in changed.values():
+            return [self._look_at(entry, changed.get(place)) for place, entry in enumerate(entries)]
+        faults = {entry: (why, told) for entry, why, told in self._look_into(entries)}
+        again = {place: self._look_at(entries[place], why) for place, why in changed.items()}
+        return [faults.get(entry) or again.get(place, entry) for place, entry in enumerate(entries)]
 
     def _look_into(self, entries: tuple[Entry, ...]) -> list[tuple[Entry, RefusalReason, str]]:
         found = ((entry, self.look(entry) if self.look else None) for entry in entries)

@@ -164,7 +164,7 @@ class SingleCarrier:
 
     async def _look_again(self, shard: Shard, result: ShardResult) -> Shard | None:
         (entry,) = shard.entries
-        now = await anyio.to_thread.run_sync(self._look_at, entry, result)
+        now = await anyio.to_thread.run_sync(self._look_at, entry, result, abandon_on_cancel=True)
         self.tally.retries["source changed"] += 1
         if isinstance(now, Entry):
             shard = replace(shard, entries=(now,), tar_bytes=now.size)
