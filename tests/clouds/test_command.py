@@ -16,7 +16,7 @@ import pytest
 
 from rfbulk.emulator import Emulator, EmulatorOptions
 from tests.clouds.test_references import ENDPOINTS, urls_of
-from tests.clouds.test_relay import hashes_of, images
+from tests.clouds.test_relay import clips, hashes_of, images
 from tests.crash.commands import KEY, Commands, closes, together, until
 from tests.support.clouds import Bucket, NewBucket
 from tests.support.tls_front import tls_front
@@ -123,6 +123,25 @@ async def test_a_command_killed_while_it_relays_goes_on_when_it_is_said_again(
     ended = await commands.run(*line, "--shard-images", "10", **variables(plain))
     assert (ended.code, ended.json["sent"], closes(ended.json)) == (0, 200, True), ended
     assert hashes_of(objects) == emulator.ledger("killed").hashes
+
+
+async def test_videos_killed_half_way_go_on_when_they_are_said_again(
+    plain: Bucket, commands: Commands, emulator: Emulator
+) -> None:
+    films = clips(*(size << 10 for size in (1000, 2000, 3000, 4000, 5000, 6000)))
+    plain.put_all(films | {"in/text.mp4": b"no video"})
+    line = ["upload", "videos", f"{plain.url}/in/*.mp4", "-b", "films", "--json", "--quiet-period", "100ms"]
+    async with commands.started(*line, "--limit-rate", "6MiB", "-vv", **variables(plain)) as running:
+        await until(lambda: emulator.ledger("films").hashes.total() >= 2)
+        running.signal(signal.SIGKILL)
+        assert (await running.ended()).code == KILLED
+    assert 2 <= emulator.ledger("films").hashes.total() < len(films)
+    ended = await commands.run(*line, **variables(plain))
+    assert (ended.code, ended.json["sent"], ended.json["quarantined"], closes(ended.json)) == (3, 6, 1, True), ended
+    assert ended.json["already_sent"] >= 1
+    assert ended.json["is_confirmed"]
+    assert hashes_of(films) == emulator.ledger("films").hashes
+    look_for_secrets(commands, plain)
 
 
 async def test_an_interrupt_ends_commands_whose_bucket_does_not_answer(commands: Commands) -> None:

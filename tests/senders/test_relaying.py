@@ -24,7 +24,7 @@ from rfbulk.edge.bucket_troubles import BucketTrouble
 from rfbulk.edge.buckets import Bucket, ObjectDenied
 from rfbulk.edge.lines import Call, CalledOff
 from rfbulk.senders.packing import EntryChanged
-from rfbulk.senders.relaying import RelayPacker
+from rfbulk.senders.relaying import Damage, RelayPacker
 from rfbulk.settings import RELAY_LARGE_BYTES
 
 CHUNK = 8192
@@ -44,9 +44,12 @@ class Memory:
         state = self.bucket.head(key)
         return Entry(0, key.encode(), f"m-{key}", state.size, state.mtime_ns, state.mark)
 
-    def packer(self, *entries: Entry, trailer: bytes = b"", chunk_bytes: int = CHUNK) -> RelayPacker:
+    def packer(
+        self, *entries: Entry, trailer: bytes = b"", chunk_bytes: int = CHUNK, damage: Damage | None = None
+    ) -> RelayPacker:
         self.call = Call(lambda _count: None)
-        return RelayPacker(self.source, entries, trailer, buffer=bytearray(chunk_bytes), call=self.call)
+        buffer = bytearray(chunk_bytes)
+        return RelayPacker(self.source, entries, trailer, buffer=buffer, call=self.call, damage=damage)
 
 
 def chunks_of(packer: RelayPacker) -> list[bytes]:
@@ -200,3 +203,35 @@ def test_a_packer_left_half_way_reads_nothing_further_and_says_no_more() -> None
         assert packer.next_chunk()
     assert not packer.next_chunk()
     packer.close()
+
+
+WHOLE = b"\xff\xd8\xff\xda\0\2%d\xff\xd9"
+
+
+def test_whole_images_pass_and_all_of_a_shard_that_are_not_are_found_at_once() -> None:
+    memory, damage = Memory(), Damage()
+    large = b"\x89PNG\r\n\x1a\n" + bytes(RELAY_LARGE_BYTES) + b"IEND\xaeB`\x82"
+    contents = [WHOLE % 1, large, WHOLE[:-2], WHOLE % 2, b"GIF89a", large[:-1], WHOLE % 3]
+    entries = [memory.entry(f"{number}.jpg", data) for number, data in enumerate(contents)]
+    packer = memory.packer(*entries, damage=damage)
+    with pytest.raises(EntryChanged) as raised:
+        chunks_of(packer)
+    assert (raised.value.position, raised.value.reason) == (2, RefusalReason.DAMAGED)
+    assert packer.bytes_out < tar_bytes(entries[:3], b"") - len(END)
+    told = [damage.told_of(entry) for entry in entries]
+    assert [fault is None for fault in told] == [True, True, False, True, False, False, True]
+    assert "no end of image" in str(told[2])
+    assert [damage.told_of(entry) for entry in entries] == [None] * 7  # told once
+    sound = [entry for entry, fault in zip(entries, told, strict=True) if fault is None]
+    tar = b"".join(chunks_of(memory.packer(*sound, damage=damage)))
+    assert [data for _, data in members_of(tar)] == [WHOLE % 1, large, WHOLE % 2, WHOLE % 3]
+
+
+def test_an_object_that_vanished_behind_a_damaged_one_is_left_to_the_next_attempt() -> None:
+    memory, damage = Memory(), Damage()
+    bad, gone, also_bad = (memory.entry(key, b"GIF89a") for key in ("a.jpg", "b.jpg", "c.jpg"))
+    obstore.delete(memory.store, "b.jpg")
+    with pytest.raises(EntryChanged) as raised:
+        chunks_of(memory.packer(bad, gone, also_bad, damage=damage))
+    assert (raised.value.position, raised.value.reason) == (0, RefusalReason.DAMAGED)
+    assert [damage.told_of(entry) is not None for entry in (bad, gone, also_bad)] == [True, False, True]
