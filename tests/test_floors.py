@@ -26,9 +26,13 @@ FLOORS = {
     "receivers": {"receivers", "workers", "core", "edge", "errors", "settings"},
     # the child loads the road that it is used for
     "workers": {"workers", "senders.attempts", "receivers.groups", "core", "edge", "errors"},
-    "client": {"client", "pipeline", "edge", "senders", "receivers"} | LOWEST,
+    # its workers do what processes of ours do, and are told by words of their own
+    "cluster": {"__version__", "cluster", "senders", "receivers", "core", "edge", "errors", "settings"},
+    "client": {"client", "pipeline", "edge", "senders", "receivers", "cluster"} | LOWEST,
+    # it is told events and reads nothing: the command line joins it to what it shows
+    "dashboard": {"dashboard", "core", "errors", "events"},
     "emulator": {"emulator"},
-    "cli": {"__version__", "cli", "client", "pipeline.preview", "edge", "emulator"} | LOWEST,
+    "cli": {"__version__", "cli", "client", "pipeline.preview", "dashboard", "edge", "emulator"} | LOWEST,
     "": {"client"} | LOWEST,
     "__main__": {"cli"},
 }
@@ -36,11 +40,23 @@ FLOORS = {
 
 LIBRARIES = {
     "aiofiles": {"edge"},
-    "aiohttp": {"edge", "emulator"},
-    "anyio": {"client", "pipeline", "edge", "senders", "receivers", "workers", "emulator", "cli"},
+    "aiohttp": {"dashboard", "edge", "emulator"},
+    "anyio": {"client", "pipeline", "edge", "senders", "receivers", "workers", "cluster", "emulator", "cli", "dashboard"},
     "click": {"cli"},
-    "crc32c": {"edge", "senders", "receivers", "emulator"},
-    "msgspec": {"client", "pipeline", "core", "edge", "senders", "receivers", "workers", "emulator", "cli"},
+    "crc32c": {"core.checksums", "emulator"},
+    "msgspec": {
+        "client",
+        "pipeline",
+        "core",
+        "edge",
+        "senders",
+        "receivers",
+        "workers",
+        "cluster",
+        "emulator",
+        "cli",
+        "dashboard",
+    },
     "multidict": {"edge", "emulator"},
     "obstore": {"edge"},
     "orjson": {"core.wire", "edge", "emulator", "cli"},

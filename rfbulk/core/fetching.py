@@ -22,6 +22,22 @@ class FetchKind(StrEnum):
     TAR_GZ = "tar-gz"  # the same, behind gzip
 
 
+class UnpackLimits(msgspec.Struct, frozen=True):
+    """How far an archive is followed. Beyond, nothing of it is kept; it can still be fetched as it is.
+
+    `most_members` counts what announces members too; `most_name_bytes` bounds the names of all of them together, which
+    are held in memory at once. `most_bytes` and `most_ratio` (bytes out of a gzip for each one in, looked at behind the
+    first `ratio_from_bytes`) bound what a bomb can do. `reserve_bytes` of the disk are left free by every file.
+    """
+
+    most_members: int = 250_000
+    most_name_bytes: int = 64 << 20
+    most_bytes: int = 1 << 40
+    most_ratio: int = 200
+    ratio_from_bytes: int = 16 << 20
+    reserve_bytes: int = 128 << 20
+
+
 class Fingerprint(msgspec.Struct, frozen=True):
     """What tells on a later run, without reading it, that a file is still the one that was written."""
 

@@ -6,8 +6,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-import msgspec
-
+from rfbulk.core.fetching import UnpackLimits
 from rfbulk.core.landing import UnsafeName, safe_path
 from rfbulk.core.tarstream import ArchiveFault, ArchiveUnsafe, MemberKind, TarMember
 
@@ -17,22 +16,6 @@ PIECE_BYTES: Final = 512 << 10
 _GZIP: Final = 16 + zlib.MAX_WBITS
 _MAGIC: Final = b"\x1f\x8b"
 _ROOTS: Final = frozenset({"", ".", "./"})
-
-
-class UnpackLimits(msgspec.Struct, frozen=True):
-    """How far an archive is followed. Beyond, nothing of it is kept; it can still be fetched as it is.
-
-    `most_members` counts what announces members too; `most_name_bytes` bounds the names of all of them together, which
-    are held in memory at once. `most_bytes` and `most_ratio` (bytes out of a gzip for each one in, looked at behind the
-    first `ratio_from_bytes`) bound what a bomb can do. `reserve_bytes` of the disk are left free by every file.
-    """
-
-    most_members: int = 250_000
-    most_name_bytes: int = 64 << 20
-    most_bytes: int = 1 << 40
-    most_ratio: int = 200
-    ratio_from_bytes: int = 16 << 20
-    reserve_bytes: int = 128 << 20
 
 
 class MemberRefused(ValueError):

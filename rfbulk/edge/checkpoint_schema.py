@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 import msgspec
-from crc32c import crc32c as checksum
 
+from rfbulk.core.checksums import crc32c as checksum
 from rfbulk.core.model import Entry, Grant
 from rfbulk.core.secrets import SignedUrl
 from rfbulk.core.transfer import Shard, ShardState

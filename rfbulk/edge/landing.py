@@ -16,8 +16,7 @@ import shutil
 import stat
 from typing import TYPE_CHECKING, Final, Self
 
-from crc32c import crc32c
-
+from rfbulk.core.checksums import crc32c
 from rfbulk.core.fetching import FetchOutcome, Fingerprint
 
 if TYPE_CHECKING:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rfbulk.edge.proxies import Proxies, proxies_from
@@ -12,6 +11,7 @@ from rfbulk.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from rfbulk.core.urls import Url
 
@@ -22,7 +22,7 @@ class Ways:
 
     proxies: Proxies
     connect_seconds: float
-    ca_file: Path | None = None
+    ca_file: Path | str | None = None
     cert_file: str | None = None
 
     @property
@@ -69,7 +69,7 @@ class Ways:
         return context
 
 
-def ways_of(environment: Mapping[str, str], *, connect_seconds: float, ca_file: Path | None) -> Ways:
+def ways_of(environment: Mapping[str, str], *, connect_seconds: float, ca_file: Path | str | None) -> Ways:
     """Read the ways out of environment variables: proxies and `SSL_CERT_FILE`.
 
     Raises:

@@ -14,10 +14,10 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from crc32c import crc32c
 from msgspec.structs import replace
 
-from rfbulk.core.fetching import Check, FetchOutcome, FetchResult, Unpacked
+from rfbulk.core.checksums import crc32c
+from rfbulk.core.fetching import Check, FetchOutcome, FetchResult, Unpacked, UnpackLimits
 from rfbulk.core.getting import MARK_BYTES, Continued, judge_continued, mark_of, range_headers
 from rfbulk.core.redaction import excerpt
 from rfbulk.core.tarstream import ArchiveFault, TarStream
@@ -26,7 +26,6 @@ from rfbulk.edge.downlink import GetBroken
 from rfbulk.edge.landing import write_all
 
 if TYPE_CHECKING:
-    from rfbulk.core.unpacking import UnpackLimits
     from rfbulk.edge.downlink import Answer
     from rfbulk.receivers.attempt import Attempt
     from rfbulk.receivers.intake import Intake

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from rfbulk.core.fetching import Check, FetchOutcome, FetchResult
+from rfbulk.core.fetching import Check, FetchOutcome, FetchResult, UnpackLimits
 from rfbulk.core.getting import is_page, judge_get
 from rfbulk.core.retry import parse_http_date, parse_retry_after
 from rfbulk.receivers.intake import Digest, Intake
@@ -18,7 +18,6 @@ from rfbulk.receivers.intake import Digest, Intake
 if TYPE_CHECKING:
     from rfbulk.core.failpoints import Failpoint
     from rfbulk.core.fetching import FetchJob, Fingerprint
-    from rfbulk.core.unpacking import UnpackLimits
     from rfbulk.edge.downlink import Answer, Tap
     from rfbulk.edge.landing import Site
     from rfbulk.edge.lines import Call

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from rfbulk.core.fetching import FetchOutcome, FetchResult
+from rfbulk.core.fetching import FetchOutcome, FetchResult, UnpackLimits
 from rfbulk.edge.downlink import BUFFER_BYTES, Downlink
 from rfbulk.edge.landing import Site, trouble_of_disk
 from rfbulk.errors import UsageError
@@ -20,7 +20,6 @@ from rfbulk.receivers.room import Room
 if TYPE_CHECKING:
     from rfbulk.core.failpoints import Failpoint
     from rfbulk.core.fetching import FetchJob
-    from rfbulk.core.unpacking import UnpackLimits
     from rfbulk.edge.lines import Call
     from rfbulk.edge.threads import Rate
 

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from rfbulk.core.fetching import FetchJob, FetchOutcome, FetchResult, Landed, Move
+from rfbulk.core.fetching import FetchJob, FetchOutcome, FetchResult, Landed, Move, UnpackLimits
 from rfbulk.core.tarstream import MAX_HEADER_BYTES
-from rfbulk.core.unpacking import PIECE_BYTES, UnpackLimits
+from rfbulk.core.unpacking import PIECE_BYTES
 from rfbulk.edge.downlink import BUFFER_BYTES, Downlink
 from rfbulk.edge.landing import Site, discard_staging, sync_file_system, trouble_of_disk
 from rfbulk.edge.lines import Call

@@ -8,8 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
-from crc32c import crc32c
-
+from rfbulk.core.checksums import crc32c
 from rfbulk.core.hashes import judge_whole, stored_hashes
 
 if TYPE_CHECKING:

@@ -10,8 +10,7 @@ import errno
 import os
 from typing import TYPE_CHECKING, Self
 
-from crc32c import crc32c
-
+from rfbulk.core.checksums import crc32c
 from rfbulk.core.model import Entry, RefusalReason, ShardJob
 from rfbulk.errors import SourceError
 from rfbulk.senders.packing import (

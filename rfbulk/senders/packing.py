@@ -16,8 +16,7 @@ import os
 import stat
 from typing import TYPE_CHECKING, Final, Self
 
-from crc32c import crc32c
-
+from rfbulk.core.checksums import crc32c
 from rfbulk.core.model import Entry, RefusalReason
 from rfbulk.core.tarlayout import BLOCK, END, TRAILER_NAME, member_head, padding
 from rfbulk.errors import SourceError

@@ -12,8 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, Self
 
-from crc32c import crc32c
-
+from rfbulk.core.checksums import crc32c
 from rfbulk.core.imagecheck import ImageCheck
 from rfbulk.core.model import Entry, RefusalReason
 from rfbulk.core.tarlayout import member_head, padding

@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from rfbulk.edge.lines import Call, CalledOff
@@ -152,8 +151,7 @@ class _Child:
 
     def _ways(self) -> Ways:
         set_up = self._set_up
-        ca_file = Path(set_up.ca_file) if set_up.ca_file else None
-        return ways_of(set_up.environment, connect_seconds=set_up.connect_seconds, ca_file=ca_file)
+        return ways_of(set_up.environment, connect_seconds=set_up.connect_seconds, ca_file=set_up.ca_file)
 
 
 def _unless_called_off(work: Callable[[], T]) -> T | None:

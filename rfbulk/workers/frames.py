@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, BinaryIO, Final, TypeAlias, TypeVar
 
 import msgspec
 
-from rfbulk.core.fetching import FetchJob, FetchResult
+from rfbulk.core.fetching import FetchJob, FetchResult, UnpackLimits
 from rfbulk.core.model import ShardJob, ShardResult
 from rfbulk.core.secrets import SignedUrl
-from rfbulk.core.unpacking import UnpackLimits
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rfbulk.core.fetching import UnpackLimits
 from rfbulk.core.tarstream import ArchiveFault, ArchiveUnsafe, MemberKind, TarMember, TarStream
-from rfbulk.core.unpacking import PIECE_BYTES, Admission, MemberRefused, UnpackLimits, gunzip, is_gzip
+from rfbulk.core.unpacking import PIECE_BYTES, Admission, MemberRefused, gunzip, is_gzip
 from tests.support.archives import END, HOSTILE, packed
 
 LIMITS = UnpackLimits()

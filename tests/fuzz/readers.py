@@ -17,7 +17,7 @@ import orjson
 
 from rfbulk.core import heads, ingest_wire, job_wire, wire
 from rfbulk.core.containers import container_of
-from rfbulk.core.fetching import FetchJob
+from rfbulk.core.fetching import FetchJob, UnpackLimits
 from rfbulk.core.getting import Mark, judge_continued, mark_of
 from rfbulk.core.grants import UrlFault, check_url, expiry_of
 from rfbulk.core.hashes import stored_hashes
@@ -33,7 +33,7 @@ from rfbulk.core.secrets import SignedUrl
 from rfbulk.core.standing import parse_flows
 from rfbulk.core.store_errors import parse_store_error
 from rfbulk.core.tarstream import ArchiveFault, ArchiveUnsafe, TarStream
-from rfbulk.core.unpacking import Admission, MemberRefused, UnpackLimits, gunzip, is_gzip
+from rfbulk.core.unpacking import Admission, MemberRefused, gunzip, is_gzip
 from rfbulk.edge.path_list import paths_of
 from rfbulk.errors import ProtocolError, SourceError, UsageError
 from rfbulk.workers.frames import (

@@ -13,8 +13,7 @@ import pytest
 from blockbuster import blockbuster_ctx
 
 from rfbulk.core.failpoints import Failpoint
-from rfbulk.core.fetching import FetchJob, FetchKind, Move
-from rfbulk.core.unpacking import UnpackLimits
+from rfbulk.core.fetching import FetchJob, FetchKind, Move, UnpackLimits
 from rfbulk.edge.transport import TransportOptions, open_transport
 from rfbulk.receivers.inline import Folders, InlineReceiver, open_inline_receiver
 from tests.edge import conftest as edge

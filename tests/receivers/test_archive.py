@@ -11,9 +11,8 @@ from crc32c import crc32c
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rfbulk.core.fetching import Check, FetchKind, FetchOutcome, FetchResult, Unpacked
+from rfbulk.core.fetching import Check, FetchKind, FetchOutcome, FetchResult, Unpacked, UnpackLimits
 from rfbulk.core.tarstream import ArchiveFault, ArchiveUnsafe
-from rfbulk.core.unpacking import UnpackLimits
 from rfbulk.edge.landing import Site
 from rfbulk.edge.lines import Call
 from rfbulk.receivers.archive import Unpacking

@@ -14,10 +14,9 @@ import anyio
 import pytest
 
 from rfbulk.core.failpoints import Failpoint
-from rfbulk.core.fetching import Check, FetchJob, FetchKind, FetchOutcome
+from rfbulk.core.fetching import Check, FetchJob, FetchKind, FetchOutcome, UnpackLimits
 from rfbulk.core.getting import MARK_BYTES
 from rfbulk.core.secrets import SignedUrl
-from rfbulk.core.unpacking import UnpackLimits
 from rfbulk.edge import threads
 from rfbulk.edge.transport import TransportOptions
 from rfbulk.errors import NotAuthorised, ServiceRefused, UsageError
