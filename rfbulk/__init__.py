@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rfbulk import errors, events
     from rfbulk.client import Client
+    from rfbulk.client.audit_origins import VerifyOptions
     from rfbulk.client.running import RunOptions
     from rfbulk.client.sources import PathList
+    from rfbulk.core.auditing import Difference, VerifyReport
     from rfbulk.core.export_report import ExportFailure, ExportReport
     from rfbulk.core.ingest_report import IngestReport
     from rfbulk.core.jobs import CompilationJob, Overrides, WorkflowJob
@@ -26,6 +28,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Client",
     "CompilationJob",
+    "Difference",
     "ExportFailure",
     "ExportOptions",
     "ExportReport",
@@ -42,6 +45,8 @@ __all__ = [
     "Settings",
     "UploadOptions",
     "UploadReport",
+    "VerifyOptions",
+    "VerifyReport",
     "WorkflowJob",
     "__version__",
     "errors",
@@ -51,6 +56,7 @@ __all__ = [
 _HOMES = {
     "Client": "rfbulk.client",
     "CompilationJob": "rfbulk.core.jobs",
+    "Difference": "rfbulk.core.auditing",
     "ExportFailure": "rfbulk.core.export_report",
     "ExportOptions": "rfbulk.settings",
     "ExportReport": "rfbulk.core.export_report",
@@ -67,6 +73,8 @@ _HOMES = {
     "Settings": "rfbulk.settings",
     "UploadOptions": "rfbulk.settings",
     "UploadReport": "rfbulk.core.report",
+    "VerifyOptions": "rfbulk.client.audit_origins",
+    "VerifyReport": "rfbulk.core.auditing",
     "WorkflowJob": "rfbulk.core.jobs",
 }
 

@@ -46,6 +46,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
 }
 SINGLE = {
     "export": ("rfbulk.cli.export:export", "Bring the files of a batch home into a folder."),
+    "verify": ("rfbulk.cli.verify:verify", "Compare what was sent, what is listed, and what the source has now."),
     "run": ("rfbulk.cli.run:run_all", "Upload, process with a workflow, bring the results home."),
 }
 """Commands that stand in no group."""

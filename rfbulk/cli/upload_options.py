@@ -164,15 +164,19 @@ def options_from(values: dict[str, Any]) -> UploadOptions:
         grace_seconds=values["grace"],
     )
     if options.report_file is not None:
-        _check_writable(options.report_file)
+        check_writable(options.report_file)
     return options
 
 
 _NAMES_OF_IMAGES = ("shard_images", "shard_bytes", "processes", "one_by_one", "check_images")
 
 
-def _check_writable(path: Path) -> None:
-    """A report that cannot be written must not be found out after hours of sending."""
+def check_writable(path: Path) -> None:
+    """Refuse a report that cannot be written: that must not be found out after hours of work.
+
+    Raises:
+        UsageError: it cannot.
+    """
     folder = path.parent
     cause = "its folder is not there" if not folder.is_dir() else "its folder cannot be written to"
     if not os.access(folder, os.W_OK):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from rfbulk.client.given import selection_text
 from rfbulk.client.ingesting import Origin, ingest_from
 from rfbulk.client.sources import in_own_thread, patience_of
 from rfbulk.core.media import IMAGES, VIDEOS
@@ -55,7 +56,9 @@ async def ingest_bucket(
     """As `Client.ingest_bucket` promises."""
     with closing(await in_own_thread(partial(open_objects, objects, context.settings))) as source:
         what = References(objects.media, BucketReferences(source, objects.options.url_expiry_seconds))
-        origin = Origin(", ".join(source.identities), objects.options.names)
+        chosen = objects.options
+        selection = selection_text(chosen.include, chosen.exclude, recursive=chosen.recursive)
+        origin = Origin(", ".join(source.identities), chosen.names, selection)
         return await ingest_from(context, what, origin, batch_id, options=options, on_event=on_event, stop=stop)
 
 

@@ -34,10 +34,12 @@ from rfbulk.settings import ExportOptions, Settings
 if TYPE_CHECKING:
     import anyio
 
+    from rfbulk.client.audit_origins import VerifyOptions
     from rfbulk.client.jobs import StartedJob
     from rfbulk.client.running import RunOptions
     from rfbulk.client.uploading import Source, StrPath
     from rfbulk.client.webhook import WebhookReceiver
+    from rfbulk.core.auditing import VerifyReport
     from rfbulk.core.export_report import ExportReport
     from rfbulk.core.job_watch import JobReport
     from rfbulk.core.job_wire import Job, JobLog, Stage, Task
@@ -186,6 +188,31 @@ class Client(Filling):
         from rfbulk.client.batches import wait_for_batch
 
         return await wait_for_batch(self._context, batch_id, expect, seconds, on_event)
+
+    async def verify(
+        self,
+        batch_id: str,
+        source: Source | Sequence[Source] | None = None,
+        *,
+        options: VerifyOptions | None = None,
+        on_event: OnEvent = ignore,
+    ) -> VerifyReport:
+        """Compare what was sent into a batch, what the service lists, and what the sources have now.
+
+        Without `source` it is all that this machine has sent into the batch, from where it came. What others have sent
+        is compared by name with the source. Nothing is changed anywhere.
+
+        Returns the report: `agrees`, else each difference by name (`differences`, and all in `options.report_file`).
+
+        Raises:
+            UsageError: nothing is known of the batch here and no source was named, or the service does not know it.
+            SourceError: a source cannot be read.
+            CheckpointBusy: an upload into the batch is under way.
+            RfbulkError: as `upload_images`.
+        """
+        from rfbulk.client.verifying import verify
+
+        return await verify(self._context, batch_id, source, options=options, on_event=on_event)
 
     # jobs
 

@@ -35,10 +35,12 @@ class Origin:
     """Where an ingest is from: `known_as` is what its checkpoint goes by, the same on every run.
 
     `naming` is how it names what it finds, where that can be chosen: an ingest that was begun another way is refused.
+    `selection` is what of it is meant, as `client.given` writes it.
     """
 
     known_as: str
     naming: str = ""
+    selection: str = ""
 
 
 async def ingest_references(
@@ -120,6 +122,7 @@ async def _ingest(
         open_ingest_checkpoint(ingests_dir(context.settings), identity, restart=options.restart)
     ) as checkpoint:
         await _check_same_naming(checkpoint, origin.naming)
+        await checkpoint.record_fact("selection", origin.selection)
         ports = IngestPorts(
             service=IngestsApi(context.api),
             staging=context.api,

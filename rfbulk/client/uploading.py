@@ -13,6 +13,7 @@ import msgspec
 
 from rfbulk.client.context import Context, entered_in_thread, uploads_dir
 from rfbulk.client.given import selection_text
+from rfbulk.client.given import selection_text
 from rfbulk.client.sources import Opened, Source, StrPath, each_of, in_own_thread, open_sources
 from rfbulk.core.forms import SHARDS, SINGLES, VIDEOS, Form
 from rfbulk.core.limits import batch_id as checked_batch_id
@@ -198,6 +199,8 @@ def _known(checkpoint: Checkpoint) -> Iterator[KnownEntries]:
 
 async def _check_same_naming(checkpoint: Checkpoint, options: UploadOptions) -> None:
     """A file's name must be the same on every run, or it would arrive twice under two names."""
+    selection = selection_text(options.include, options.exclude, recursive=options.recursive)
+    await checkpoint.record_fact("selection", selection)
     selection = selection_text(options.include, options.exclude, recursive=options.recursive)
     await checkpoint.record_fact("selection", selection)
     recorded = await checkpoint.fact("names")

@@ -6,14 +6,13 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain, repeat
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import anyio
 
 from rfbulk.core.exporting import Element, Part, Tries
 from rfbulk.errors import ServiceRefused, TroublePassing
-from rfbulk.pipeline.paging import walk_pages_ahead
+from rfbulk.pipeline.paging import PAGE_FILES, first_page, walk_pages_ahead
 from rfbulk.pipeline.retrying import persist
 
 if TYPE_CHECKING:
@@ -28,14 +27,6 @@ if TYPE_CHECKING:
     from rfbulk.pipeline.gate import Gate
 
 T = TypeVar("T")
-PAGE_FILES = 1000
-"""Files that a page is asked to list: a page costs a round trip and a commit, and its URLs have a megabyte or so. The
-service documents neither bounds nor a default: one that lists fewer, or refuses to be asked, is taken as it is."""
-
-LARGE_TRIES = 3
-"""Times that a part's first page may fail in passing before it is asked for in the service's own size: a large one may
-be more than the service can do within its time."""
-
 MAX_PAGES_KEPT = 8
 """Pages that were listed again and are remembered, so that the many files of one page share one listing."""
 
@@ -87,21 +78,7 @@ class FileListing:
         return await self.persist(partial(self._ask, part, token, self._sizes.get(part.number, PAGE_FILES)))
 
     async def _first_page(self, part: Part) -> Page[RemoteFile]:
-        sizes = chain([PAGE_FILES] * LARGE_TRIES, repeat(None))
-        size: int | None = None
-
-        async def attempt() -> Page[RemoteFile]:
-            nonlocal size
-            size = next(sizes)
-            try:
-                return await self._ask(part, None, size)
-            except ServiceRefused:
-                if size is None:
-                    raise
-            size = None
-            return await self._ask(part, None, size)
-
-        page = await self.persist(attempt)
+        page, size = await first_page(self.persist, partial(self._ask, part, None))
         self._sizes.setdefault(part.number, size)
         return page
 

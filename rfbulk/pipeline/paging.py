@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import partial
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import anyio
 import anyio.lowlevel
 
 from rfbulk.core.paging import PageGuard
-from rfbulk.errors import RfbulkError
+from rfbulk.errors import RfbulkError, ServiceRefused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +19,35 @@ if TYPE_CHECKING:
     from rfbulk.core.wire import Page
 
 T = TypeVar("T")
+PAGE_FILES = 1000
+"""Files that a page is asked to list: a page costs a round trip and a commit, and its URLs have a megabyte or so. The
+service documents neither bounds nor a default: one that lists fewer, or refuses to be asked, is taken as it is."""
+
+LARGE_TRIES = 3
+"""Times that a listing's first page may fail in passing before it is asked for in the service's own size: a large one
+may be more than the service can do within its time."""
+
+
+async def first_page(
+    persist: Callable[[Callable[[], Awaitable[Page[T]]]], Awaitable[Page[T]]],
+    ask: Callable[[int | None], Awaitable[Page[T]]],
+) -> tuple[Page[T], int | None]:
+    """Return the first page of a listing, large where the service has that, and the size to ask for from then on."""
+    sizes = chain([PAGE_FILES] * LARGE_TRIES, repeat(None))
+    size: int | None = None
+
+    async def attempt() -> Page[T]:
+        nonlocal size
+        size = next(sizes)
+        try:
+            return await ask(size)
+        except ServiceRefused:
+            if size is None:
+                raise
+        size = None
+        return await ask(size)
+
+    return await persist(attempt), size
 
 
 async def walk_pages(
