@@ -10,6 +10,7 @@ import click
 from rfbulk.cli.ingest import ingest_with
 from rfbulk.cli.options import Globals
 from rfbulk.cli.running import run
+from rfbulk.cli.watching import watched
 from rfbulk.errors import UsageError
 from rfbulk.settings import IngestOptions, ObjectOptions
 
@@ -71,7 +72,7 @@ def refer(
             sources, batch, media, objects=objects, options=ingest_options, on_event=on_event, stop=stop
         )
 
-    return run(options, partial(ingest_with, work=work))
+    return run(options, watched(context, partial(ingest_with, work=work)))
 
 
 def _refuse_what_means_nothing(context: click.Context) -> None:

@@ -16,6 +16,7 @@ from rfbulk.cli.options import AUTO_OR_NUMBER, CONTEXT, DURATION, SIZE, ExitCode
 from rfbulk.cli.printing import print_json
 from rfbulk.cli.progress import progress_printer
 from rfbulk.cli.running import Session, run
+from rfbulk.cli.watching import WatchedCommand, watch_options, watched
 from rfbulk.errors import RfbulkError, UsageError
 from rfbulk.events import Event
 from rfbulk.settings import ExportOptions
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 FILE = click.Path(path_type=Path)
 
 
-@click.command(context_settings=CONTEXT)
+@click.command(cls=WatchedCommand, context_settings=CONTEXT)
 @click.argument("batch", required=False)
 @click.argument("folder", metavar="DIR", required=False)
 @click.option("--job", "-j", metavar="J", help="The results of a job, instead of a BATCH: its export stage's.")
@@ -55,6 +56,7 @@ FILE = click.Path(path_type=Path)
 @click.option("--restart", is_flag=True, help="Forget what earlier runs have fetched.")
 @click.option("--max-failures", type=int, metavar="N", help="Stop when more files than this have failed.")
 @click.option("--grace", type=DURATION, default="5s", hidden=True)
+@watch_options
 @global_options
 @click.pass_context
 def export(context: click.Context, /, batch: str | None, folder: str | None, **values: Any) -> int:
@@ -74,7 +76,8 @@ def export(context: click.Context, /, batch: str | None, folder: str | None, **v
         options = _export_options(values)
     except UsageError as error:
         raise click.UsageError(str(error), context) from None
-    return run(globals_of(context), partial(_export_all, what=what, target=target, export_options=options))
+    work = partial(_export_all, what=what, target=target, export_options=options)
+    return run(globals_of(context), watched(context, work))
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +138,7 @@ async def _export_all(session: Session, *, what: What, target: Path, export_opti
 
 async def _export(session: Session, *, batch: str, target: Path, export_options: ExportOptions) -> int:
     with ExitStack() as printers:
-        show = printers.enter_context(progress_printer(session.options))
+        show = session.watched(printers.enter_context(progress_printer(session.options)))
 
         def on_event(event: Event) -> None:
             session.has_gentle_stop = True  # from the first event on, the export heeds it
@@ -158,6 +161,7 @@ async def _export(session: Session, *, batch: str, target: Path, export_options:
 
 
 def _print(session: Session, report: ExportReport) -> None:
+    session.keep_report(report)
     if session.options.json:
         print_json(msgspec.to_builtins(report))
     else:

@@ -14,6 +14,7 @@ from rfbulk.cli.options import CONTEXT, DURATION, ExitCode, global_options, glob
 from rfbulk.cli.printing import duration, number, plain, print_failures, print_json
 from rfbulk.cli.progress import progress_printer
 from rfbulk.cli.running import Session, run
+from rfbulk.cli.watching import WatchedCommand, watch_options, watched
 from rfbulk.errors import RfbulkError, UsageError
 from rfbulk.events import Event
 from rfbulk.settings import IngestOptions
@@ -46,7 +47,7 @@ def _ingest_options(function: F) -> F:
     return function
 
 
-@click.command(context_settings=CONTEXT)
+@click.command(cls=WatchedCommand, context_settings=CONTEXT)
 @click.argument("references", metavar="FILE|URL")
 @click.option(
     "--kind", "-k", type=click.Choice(["images", "videos"]), required=True, help="What the references lead to."
@@ -59,6 +60,7 @@ def _ingest_options(function: F) -> F:
     help="What is reported: ingest-status, files-status. May be repeated.",
 )
 @_ingest_options
+@watch_options
 @global_options
 @click.pass_context
 def references(context: click.Context, /, references: str, kind: Any, batch_id: str, **values: Any) -> int:
@@ -76,12 +78,13 @@ def references(context: click.Context, /, references: str, kind: Any, batch_id: 
         return client.ingest_references(references, batch_id, kind, options=options, on_event=on_event, stop=stop)
 
     options = _options(context, values)
-    return run(globals_of(context), partial(ingest_with, work=work))
+    return run(globals_of(context), watched(context, partial(ingest_with, work=work)))
 
 
-@click.command(context_settings=CONTEXT)
+@click.command(cls=WatchedCommand, context_settings=CONTEXT)
 @click.argument("query", metavar="ROBOQL")
 @_ingest_options
+@watch_options
 @global_options
 @click.pass_context
 def query(context: click.Context, /, query: str, batch_id: str, **values: Any) -> int:
@@ -97,7 +100,7 @@ def query(context: click.Context, /, query: str, batch_id: str, **values: Any) -
         return client.ingest_query(query, batch_id, options=options, on_event=on_event, stop=stop)
 
     options = _options(context, values)
-    return run(globals_of(context), partial(ingest_with, work=work))
+    return run(globals_of(context), watched(context, partial(ingest_with, work=work)))
 
 
 def _options(context: click.Context, values: dict[str, Any]) -> IngestOptions:
@@ -119,7 +122,7 @@ def _options(context: click.Context, values: dict[str, Any]) -> IngestOptions:
 async def ingest_with(session: Session, *, work: Work) -> int:
     """Carry an ingest out, showing how it goes, print its report, and return the exit code."""
     with ExitStack() as printers:
-        show = printers.enter_context(progress_printer(session.options))
+        show = session.watched(printers.enter_context(progress_printer(session.options)))
 
         def on_event(event: Event) -> None:
             session.has_gentle_stop = True  # from the first event on, the ingest heeds it
@@ -140,6 +143,7 @@ async def ingest_with(session: Session, *, work: Work) -> int:
 
 
 def _print(session: Session, report: IngestReport) -> None:
+    session.keep_report(report)
     if session.options.json:
         print_json(msgspec.to_builtins(report))
     else:

@@ -20,6 +20,7 @@ from rfbulk.cli.progress import progress_printer
 from rfbulk.cli.run_printing import exit_code_of_run, print_run_report
 from rfbulk.cli.running import Session, run, settings_of
 from rfbulk.cli.sources import sources_of
+from rfbulk.cli.watching import WatchedCommand, watch_options, watched
 from rfbulk.client.running import RunOptions
 from rfbulk.client.sources import Source
 from rfbulk.core.jobs import WorkflowJob
@@ -46,7 +47,7 @@ class Listening:
     keys: tuple[ApiKey, ...]
 
 
-@click.command("run", context_settings=CONTEXT)
+@click.command("run", cls=WatchedCommand, context_settings=CONTEXT)
 @click.argument("source", nargs=-1, required=True, metavar="SOURCE...")
 @click.option("--output", "-o", required=True, metavar="DIR", help="The folder that the results come into.")
 @workflow_options("images")
@@ -73,6 +74,7 @@ class Listening:
 @click.option("--shard-images", type=int, default=UploadOptions().shard_images, hidden=True)
 @click.option("--quiet-period", type=DURATION, default="15s", hidden=True)
 @click.option("--grace", type=DURATION, default="5s", hidden=True)
+@watch_options
 @global_options
 @click.pass_context
 def run_all(context: click.Context, /, source: tuple[str, ...], output: str, **values: Any) -> int:
@@ -96,7 +98,7 @@ def run_all(context: click.Context, /, source: tuple[str, ...], output: str, **v
     command = partial(
         _run, sources=sources_of(source, null=False), job=job, target=output, options=options, listening=listening
     )
-    return run(globals_of(context), command)
+    return run(globals_of(context), watched(context, command))
 
 
 def _run_options(values: dict[str, Any]) -> RunOptions:
@@ -154,7 +156,7 @@ async def _run(
     listening: Listening | None,
 ) -> int:
     async with AsyncExitStack() as stack:
-        show = stack.enter_context(progress_printer(session.options))
+        show = session.watched(stack.enter_context(progress_printer(session.options)))
         on_event = _heeding(session, show)
         client = await stack.enter_async_context(session.client())
         if listening is not None:
@@ -202,6 +204,7 @@ async def _listen(
 
 
 def _print(session: Session, report: RunReport) -> None:
+    session.keep_report(report)
     if session.options.json:
         print_json(msgspec.to_builtins(report) | {"is_done": report.is_done})
     else:

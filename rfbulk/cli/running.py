@@ -28,6 +28,8 @@ from rfbulk.settings import Settings
 if TYPE_CHECKING:
     from types import FrameType
 
+    from rfbulk.events import Event, OnEvent
+
 EXIT_CODES: list[tuple[type[errors.RfbulkError], ExitCode]] = [
     (errors.UsageError, ExitCode.USAGE),
     (errors.SourceError, ExitCode.USAGE),
@@ -48,6 +50,29 @@ class Session:
     """Whether the command heeds `stop`. Until it does, a signal cancels it."""
 
     interrupted_by: int | None = None
+    watchers: list[OnEvent] = field(default_factory=list)
+    """Who hears of every event besides the printers."""
+
+    readers_of_reports: list[Callable[[object], None]] = field(default_factory=list)
+    """Who is given what each transfer returns."""
+
+    def watched(self, show: OnEvent) -> OnEvent:
+        """Return what tells a printer of each event, and all watchers."""
+        if not self.watchers:
+            return show
+        watchers = tuple(self.watchers)
+
+        def tell(event: Event) -> None:
+            show(event)
+            for watch in watchers:
+                watch(event)
+
+        return tell
+
+    def keep_report(self, report: object) -> None:
+        """Give a report to all that read reports."""
+        for read in self.readers_of_reports:
+            read(report)
 
     @contextlib.asynccontextmanager
     async def client(self) -> AsyncIterator[Client]:
@@ -81,7 +106,7 @@ def run(options: Globals, command: Command) -> int:
         return exit_code_of(error)
     except (KeyboardInterrupt, asyncio.CancelledError):
         click.echo("interrupted", err=True)
-        return _interrupted(session)
+        return interrupted_code(session)
 
 
 def exit_code_of(error: errors.RfbulkError) -> ExitCode:
@@ -95,7 +120,7 @@ async def _run_with_signals(session: Session, command: Command) -> int:
         raise AssertionError("runs in a task")
     _install_signals(session, task)
     code = await command(session)
-    return _interrupted(session) if session.interrupted_by is not None else code or 0
+    return interrupted_code(session) if session.interrupted_by is not None else code or 0
 
 
 def _install_signals(session: Session, task: asyncio.Task[int]) -> None:
@@ -121,7 +146,8 @@ def _install_signals(session: Session, task: asyncio.Task[int]) -> None:
             signal.signal(number, take_signal)
 
 
-def _interrupted(session: Session) -> int:
+def interrupted_code(session: Session) -> ExitCode:
+    """Return the exit code that tells of the signal that came."""
     return ExitCode.TERMINATED if session.interrupted_by == signal.SIGTERM else ExitCode.INTERRUPTED
 
 

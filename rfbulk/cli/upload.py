@@ -16,6 +16,7 @@ from rfbulk.cli.progress import progress_printer
 from rfbulk.cli.running import Session, run, settings_of
 from rfbulk.cli.sources import shown, sources_of
 from rfbulk.cli.upload_options import options_from, options_of_images, upload_options
+from rfbulk.cli.watching import WatchedCommand, watch_options, watched
 from rfbulk.client.sources import Source, in_own_thread, open_sources
 from rfbulk.core.forms import SHARDS, SINGLES
 from rfbulk.core.forms import VIDEOS as FORM_OF_VIDEOS
@@ -30,10 +31,11 @@ if TYPE_CHECKING:
     from rfbulk.core.report import UploadReport
 
 
-@click.command(context_settings=CONTEXT)
+@click.command(cls=WatchedCommand, context_settings=CONTEXT)
 @click.argument("source", nargs=-1, required=True, metavar="SOURCE...")
 @upload_options
 @options_of_images
+@watch_options
 @global_options
 @click.pass_context
 def images(context: click.Context, /, source: tuple[str, ...], batch_id: str | None, **values: Any) -> int:
@@ -54,9 +56,10 @@ def images(context: click.Context, /, source: tuple[str, ...], batch_id: str | N
     return _begin(context, IMAGES, source, batch_id, values)
 
 
-@click.command(context_settings=CONTEXT)
+@click.command(cls=WatchedCommand, context_settings=CONTEXT)
 @click.argument("source", nargs=-1, required=True, metavar="SOURCE...")
 @upload_options
+@watch_options
 @global_options
 @click.pass_context
 def videos(context: click.Context, /, source: tuple[str, ...], batch_id: str | None, **values: Any) -> int:
@@ -88,14 +91,15 @@ def _begin(
     sources = sources_of(source, null=values["null"])
     if is_dry:
         return run(options, partial(_preview, sources=sources, upload_options=given, media=media))
-    return run(options, partial(_upload, sources=sources, batch=str(batch_id), upload_options=given, media=media))
+    upload = partial(_upload, sources=sources, batch=str(batch_id), upload_options=given, media=media)
+    return run(options, watched(context, upload))
 
 
 async def _upload(
     session: Session, *, sources: list[Source], batch: str, upload_options: UploadOptions, media: Media
 ) -> int:
     with ExitStack() as printers:
-        show = printers.enter_context(progress_printer(session.options))
+        show = session.watched(printers.enter_context(progress_printer(session.options)))
 
         def on_event(event: Event) -> None:
             session.has_gentle_stop = True  # from the first event on, the upload heeds it
@@ -117,6 +121,7 @@ async def _upload(
 
 
 def _print(session: Session, report: UploadReport) -> None:
+    session.keep_report(report)
     if session.options.json:
         print_json(msgspec.to_builtins(report))
     else:

@@ -1,0 +1,163 @@
+"""The chronicle as the page draws it: whole for who comes anew, and what has changed since for all others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from rfbulk.dashboard.books import books_of
+from rfbulk.events import ExportProgress, IngestProgress, UploadProgress
+
+if TYPE_CHECKING:
+    from rfbulk.dashboard.chronicle import Chronicle, Progress
+
+MOST_TROUBLES_SHOWN: Final = 30
+RECENT_SECONDS: Final = 60.0
+
+
+class About(msgspec.Struct, frozen=True, kw_only=True):
+    """What a command says of itself. Nothing secret may be in it."""
+
+    command: str
+    line: str
+    version: str
+    began: float
+    folder: str = ""
+    settings: tuple[tuple[str, str], ...] = ()
+
+
+class Painter:
+    """Paints one chronicle, in numbered frames. Not for threads."""
+
+    def __init__(self, chronicle: Chronicle, about: About) -> None:
+        self._chronicle = chronicle
+        self._about = about
+        self._halvings = 0
+        self._buckets = 0
+        self._named = 0
+        self._map: object = None
+        self._per_cell = 0
+
+    @property
+    def revision(self) -> int:
+        """A number that rises with each change."""
+        return self._chronicle.revision
+
+    def whole(self) -> dict[str, Any]:
+        """Return all that there is to see. What `changes` gives next is still what changed since its last call."""
+        chronicle = self._chronicle
+        return {
+            "about": msgspec.to_builtins(self._about),
+            **_present(chronicle),
+            "series": _series(chronicle, 0, is_whole=True),
+            "map": _map(chronicle, range(chronicle.map.cells), is_whole=True),
+            "named": {"from": 0, "files": msgspec.to_builtins(chronicle.named)},
+        }
+
+    def changes(self) -> dict[str, Any]:
+        """Return what is different since the last call."""
+        chronicle = self._chronicle
+        series, cells = chronicle.series, chronicle.map
+        is_other_scale = series.halvings != self._halvings
+        since = 0 if is_other_scale else max(0, self._buckets - 1)
+        is_other_map = cells is not self._map or cells.per_cell != self._per_cell
+        changed = range(cells.cells) if is_other_map else sorted(cells.changed)
+        found = {
+            **_present(chronicle),
+            "series": _series(chronicle, since, is_whole=is_other_scale),
+            "map": _map(chronicle, changed, is_whole=is_other_map),
+            "named": {"from": self._named, "files": msgspec.to_builtins(chronicle.named[self._named :])},
+        }
+        self._halvings, self._buckets, self._named = series.halvings, len(series.buckets), len(chronicle.named)
+        self._map, self._per_cell = cells, cells.per_cell
+        cells.changed.clear()
+        return found
+
+
+def _series(chronicle: Chronicle, since: int, *, is_whole: bool) -> dict[str, Any]:
+    series = chronicle.series
+    buckets = msgspec.to_builtins(series.buckets[since:])
+    return {"step": series.step_seconds, "whole": is_whole, "from": since, "buckets": buckets}
+
+
+def _map(chronicle: Chronicle, changed: Any, *, is_whole: bool) -> dict[str, Any]:
+    cells = chronicle.map
+    return {
+        "whole": is_whole,
+        "shards": len(cells),
+        "per_cell": cells.per_cell,
+        "totals": cells.totals(),
+        "cells": [[index, *cells.counts(index)] for index in changed if index < cells.cells],
+    }
+
+
+def _present(chronicle: Chronicle) -> dict[str, Any]:
+    """What is told anew in each frame: none of it grows."""
+    return {
+        "now": chronicle.now,
+        "stopping": chronicle.is_stopping,
+        "ending": msgspec.to_builtins(chronicle.ending),
+        "phases": msgspec.to_builtins(chronicle.phases),
+        "steps": msgspec.to_builtins(chronicle.steps),
+        "transfers": msgspec.to_builtins(chronicle.transfers),
+        "progress": _progress(chronicle.progress),
+        "rate": chronicle.rate,
+        "left": msgspec.to_builtins(seconds_left(chronicle)),
+        "confirm": msgspec.to_builtins(chronicle.confirm),
+        "jobs": [
+            {"job": job, "stages": msgspec.to_builtins([stages[key] for key in sorted(stages)])}
+            for job, stages in chronicle.jobs.items()
+        ],
+        "retries": dict(chronicle.retries.most_common()),
+        "reasons": dict(chronicle.reasons.most_common()),
+        "troubles": msgspec.to_builtins(list(chronicle.troubles)[-MOST_TROUBLES_SHOWN:]),
+        "books": msgspec.to_builtins([books for report in chronicle.reports for books in books_of(report)]),
+    }
+
+
+def _progress(progress: Progress | None) -> dict[str, Any] | None:
+    if progress is None:
+        return None
+    kinds = {UploadProgress: "upload", ExportProgress: "export", IngestProgress: "ingest"}
+    values: dict[str, Any] = msgspec.to_builtins(progress)
+    return {"kind": kinds[type(progress)]} | values
+
+
+class Left(msgspec.Struct, frozen=True):
+    """How long it may take still: as it went on the whole, and between which two, in seconds."""
+
+    likely: float
+    least: float
+    most: float
+
+
+def seconds_left(chronicle: Chronicle) -> Left | None:
+    """Estimate from this run's average and from its last minute; None while nobody can know."""
+    progress = chronicle.progress
+    if chronicle.ending is not None or progress is None or progress.seconds <= 0:
+        return None
+    match progress:
+        case UploadProgress(scan_finished=True):
+            through = min(progress.bytes_planned, progress.bytes_sent + progress.bytes_in_flight)
+            done, left = through - progress.bytes_before, progress.bytes_planned - through
+            recent = _recent(chronicle, "bytes")
+        case ExportProgress(listing_finished=True):
+            done = progress.files_fetched
+            left = progress.files_listed - progress.files_fetched - progress.files_here - progress.failures
+            recent = _recent(chronicle, "items")
+        case _:
+            return None
+    if done <= 0 or left < 0:
+        return None
+    likely = left * progress.seconds / done
+    lately = left / recent if recent > 0 else likely
+    return Left(likely, min(likely, lately), max(likely, lately))
+
+
+def _recent(chronicle: Chronicle, field: str) -> float:
+    """How much a second, over the last minute or what resolution there is."""
+    series = chronicle.series
+    count = max(2, round(RECENT_SECONDS / series.step_seconds))
+    buckets = series.buckets[-count:]
+    return float(sum(getattr(bucket, field) for bucket in buckets)) / (len(buckets) * series.step_seconds or 1.0)
