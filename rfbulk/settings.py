@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
+from rfbulk.core.clusters import MOST_AT_ONCE, ClusterOptions
 from rfbulk.core.grants import UrlFault, check_url
 from rfbulk.core.limits import MAX_IMAGES_PER_SHARD
+from rfbulk.core.partition import Partition
 from rfbulk.core.planning import DEFAULT_SHARD_BYTES
 from rfbulk.core.retry import RetryPolicy
 from rfbulk.errors import UsageError
@@ -92,6 +94,8 @@ class UploadOptions:
     `one_by_one`: each image goes in a request of its own, into a batch that is filled so alone.
     `check_images`: what is no whole image by its first bytes and its end is named instead of sent.
     `grace_seconds`: what shards in flight get to finish when the upload is stopped.
+    `cluster`: whose workers read, pack and send; memory is theirs then, and a limited rate is divided among them.
+    `partition`: only this share of the source, into a batch that takes the others too; it has its own checkpoint.
     """
 
     batch_name: str | None = None
@@ -119,17 +123,17 @@ class UploadOptions:
     grace_seconds: float = 5.0
     one_by_one: bool = False
     check_images: bool = False
+    cluster: ClusterOptions | None = None
+    partition: Partition | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be carried out, before anything is sent."""
         _require("shard_images", 1 <= self.shard_images <= MAX_IMAGES_PER_SHARD, f"from 1 to {MAX_IMAGES_PER_SHARD}")
         _require("shard_bytes", self.shard_bytes >= MIN_SHARD_BYTES, f"at least {MIN_SHARD_BYTES} bytes")
         _require("memory", self.memory_bytes >= MIN_MEMORY_BYTES, f"at least {MIN_MEMORY_BYTES >> 20} MiB")
-        most = self.most_shards_at_once
-        fits = self.concurrency is None or 1 <= self.concurrency <= most
-        _require(
-            "concurrency", fits, f"auto, or from 1 to the {most} that --memory allows (never above {MAX_CONCURRENCY})"
-        )
+        _check_concurrency(self.concurrency, self.most_shards_at_once, self.cluster)
+        _require("cluster", self.cluster is None or not self.one_by_one, "left out with --one-by-one")
+        _require("partition", self.partition is None or not self.one_by_one, "left out with --one-by-one")
         _require("processes", self.processes is None or 1 <= self.processes <= MAX_CONCURRENCY, "auto, or from 1 to 64")
         _require("limit_rate", self.limit_rate is None or self.limit_rate >= 1024, "at least 1 KiB a second")
         _require("wait_seconds", self.wait_seconds > 0, "more than nothing")
@@ -224,7 +228,7 @@ class ExportOptions:
     `.csv`, as its own suffix says) are merged into. `manifest` tells of each file on disk where it is from (None:
     `BATCH.manifest.jsonl` in the target), unless `write_manifest` is False. `max_failures`: stop once more files than
     this have failed (None: never). `restart` forgets what earlier runs have recorded. `grace_seconds`: what fetches in
-    flight get to finish when the export is stopped.
+    flight get to finish when the export is stopped. `cluster`: whose workers fetch, into a target that they share.
     """
 
     parts: tuple[str, ...] = ()
@@ -241,15 +245,12 @@ class ExportOptions:
     restart: bool = False
     max_failures: int | None = None
     grace_seconds: float = 5.0
+    cluster: ClusterOptions | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be carried out, before anything is fetched."""
         _require("memory", self.memory_bytes >= MIN_MEMORY_BYTES, f"at least {MIN_MEMORY_BYTES >> 20} MiB")
-        most = self.most_fetches_at_once
-        fits = self.concurrency is None or 1 <= self.concurrency <= most
-        _require(
-            "concurrency", fits, f"auto, or from 1 to the {most} that --memory allows (never above {MAX_CONCURRENCY})"
-        )
+        _check_concurrency(self.concurrency, self.most_fetches_at_once, self.cluster)
         _require("processes", self.processes is None or 1 <= self.processes <= MAX_CONCURRENCY, "auto, or from 1 to 64")
         _require("limit_rate", self.limit_rate is None or self.limit_rate >= 1024, "at least 1 KiB a second")
         is_table = self.merge is None or self.merge.suffix.lower() in {".jsonl", ".csv"}
@@ -286,6 +287,15 @@ def _may_be_told(url: str) -> bool:
     except UrlFault:
         return False
     return True
+
+
+def _check_concurrency(wanted: int | None, most: int, cluster: ClusterOptions | None) -> None:
+    """What is in flight takes the memory of those that carry it: this process, or a cluster's workers."""
+    if cluster is not None:
+        _require("concurrency", wanted is None or 1 <= wanted <= MOST_AT_ONCE, f"auto, or from 1 to {MOST_AT_ONCE}")
+        return
+    text = f"auto, or from 1 to the {most} that --memory allows (never above {MAX_CONCURRENCY})"
+    _require("concurrency", wanted is None or 1 <= wanted <= most, text)
 
 
 def _require(name: str, holds: bool, what: str) -> None:

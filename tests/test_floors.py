@@ -44,6 +44,8 @@ LIBRARIES = {
     "anyio": {"client", "pipeline", "edge", "senders", "receivers", "workers", "cluster", "emulator", "cli", "dashboard"},
     "click": {"cli"},
     "crc32c": {"core.checksums", "emulator"},
+    "dask": {"cluster"},
+    "distributed": {"cluster"},
     "msgspec": {
         "client",
         "pipeline",

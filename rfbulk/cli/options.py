@@ -95,7 +95,7 @@ def parse_duration(text: str) -> float:
     return float(match.group(1)) * _SECONDS[match.group(2).lower()]
 
 
-class _Worded(click.ParamType[Any]):
+class Worded(click.ParamType[Any]):
     """A parameter read by a function that raises ValueError."""
 
     def __init__(self, name: str, read: Callable[[str], Any]) -> None:
@@ -120,9 +120,9 @@ def _auto_or_number(text: str) -> int | None:
     return int(text)
 
 
-SIZE = _Worded("size", parse_size)
-DURATION = _Worded("duration", parse_duration)
-AUTO_OR_NUMBER = _Worded("auto|n", _auto_or_number)
+SIZE = Worded("size", parse_size)
+DURATION = Worded("duration", parse_duration)
+AUTO_OR_NUMBER = Worded("auto|n", _auto_or_number)
 
 _SHARED: list[tuple[tuple[str, ...], dict[str, Any]]] = [
     (("--api-url",), {"metavar": "URL", "help": "The service. [default: ROBOFLOW_API_URL, API_BASE_URL, or Roboflow]"}),

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from rfbulk.cli.cluster_options import cluster_from, cluster_options, partition_option
 from rfbulk.cli.options import AUTO_OR_NUMBER, DURATION, SIZE
 from rfbulk.errors import UsageError
 from rfbulk.settings import UploadOptions
@@ -118,7 +119,7 @@ _OF_IMAGES: list[tuple[tuple[str, ...], dict[str, Any]]] = [
 
 def upload_options(function: F) -> F:
     """Give a command the options that every upload has."""
-    return _with(_FOR_ALL, function)
+    return _with(_FOR_ALL, cluster_options(partition_option(function)))
 
 
 def options_of_images(function: F) -> F:
@@ -162,6 +163,8 @@ def options_from(values: dict[str, Any]) -> UploadOptions:
         restart=values["restart"],
         report_file=values["report"],
         grace_seconds=values["grace"],
+        cluster=cluster_from(values),
+        partition=values["partition"],
     )
     if options.report_file is not None:
         check_writable(options.report_file)

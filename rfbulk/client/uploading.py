@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractAsyncContextManager, closing, contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,8 +12,8 @@ import anyio
 import anyio.to_thread
 import msgspec
 
+from rfbulk.client.clustering import cluster_sender
 from rfbulk.client.context import Context, entered_in_thread, uploads_dir
-from rfbulk.client.given import selection_text
 from rfbulk.client.given import selection_text
 from rfbulk.client.sources import Opened, Source, StrPath, each_of, in_own_thread, open_sources
 from rfbulk.core.forms import SHARDS, SINGLES, VIDEOS, Form
@@ -29,13 +30,14 @@ from rfbulk.errors import RfbulkError, UsageError
 from rfbulk.events import Event, OnEvent
 from rfbulk.pipeline.ports import Ports
 from rfbulk.pipeline.upload import UploadRequest, upload
-from rfbulk.senders.scaling import open_scaling_sender
+from rfbulk.senders.scaling import ScalingSender, open_scaling_sender
 from rfbulk.senders.simple import SimpleSender
 from rfbulk.settings import CHUNK_BYTES, UploadOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from rfbulk.cluster.sending import ClusterSender
     from rfbulk.core.report import UploadReport
 
 __all__ = ["Source", "StrPath", "upload_images", "upload_videos"]
@@ -137,7 +139,7 @@ async def _upload(
     if options.limit_rate is not None:
         chunk_bytes = max(MIN_CHUNK_BYTES, min(CHUNK_BYTES, options.limit_rate // 4))
     most_at_once = options.concurrency or source.most_at_once(options, form)
-    async with open_scaling_sender(
+    opening: AbstractAsyncContextManager[ScalingSender | ClusterSender] = open_scaling_sender(
         context.transport.ways,
         chunk_bytes=chunk_bytes,
         stall_seconds=context.settings.stall_seconds,
@@ -145,7 +147,12 @@ async def _upload(
         most_at_once=most_at_once,
         pack=source.pack(form, checks=options.check_images),
         processes=1 if options.concurrency == 1 or not form.has_grants else options.processes,
-    ) as sender:
+    )
+    if options.cluster is not None:
+        opening = cluster_sender(context, source, form, options, on_event, chunk_bytes=chunk_bytes)
+    async with opening as sender:
+        if not isinstance(sender, ScalingSender):
+            request = replace(request, most_at_once=sender.most_at_once, first_at_once=sender.first_at_once)
         singles = None
         if not form.has_grants:
             singles = SimpleSender(
@@ -199,8 +206,6 @@ def _known(checkpoint: Checkpoint) -> Iterator[KnownEntries]:
 
 async def _check_same_naming(checkpoint: Checkpoint, options: UploadOptions) -> None:
     """A file's name must be the same on every run, or it would arrive twice under two names."""
-    selection = selection_text(options.include, options.exclude, recursive=options.recursive)
-    await checkpoint.record_fact("selection", selection)
     selection = selection_text(options.include, options.exclude, recursive=options.recursive)
     await checkpoint.record_fact("selection", selection)
     recorded = await checkpoint.fact("names")

@@ -47,7 +47,7 @@ class UploadRequest:
     """What is to be uploaded, and how. `rename` gives a changed file its new name, None leaves changed files alone.
 
     Setting `stop` ends the upload gently: shards in flight get the grace period, nothing new begins. `most_at_once` is
-    what the memory allows of shards in flight, None for shards of files.
+    what the memory, or a cluster, allows of shards in flight (None: the options), `first_at_once` where to begin.
     """
 
     batch: BatchId
@@ -59,6 +59,7 @@ class UploadRequest:
     form: Form = SHARDS
     look: Look | None = None
     most_at_once: int | None = None
+    first_at_once: int | None = None
 
 
 async def upload(ports: Ports, request: UploadRequest) -> UploadReport:
@@ -81,7 +82,7 @@ class _Upload:
             ports.tell, ports.clock.monotonic(), ports.source.roots, request.form.media, request.form.has_grants
         )
         most = request.most_at_once or options.most_shards_at_once
-        first = min(options.concurrency or PaceLimits().first, most)
+        first = min(options.concurrency or request.first_at_once or PaceLimits().first, most)
         fixed = options.concurrency is not None
         limits = PaceLimits(first if fixed else 1, first, first if fixed else most)
         self._gate = Gate(Pace(limits), ports.clock, ports.sender)

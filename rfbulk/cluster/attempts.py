@@ -1,0 +1,102 @@
+"""One attempt on its way to a worker: what its owner waits for, in another loop than the one it is carried in."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from rfbulk import errors
+from rfbulk.core.fetching import FetchJob, FetchOutcome, FetchResult
+from rfbulk.core.model import Outcome, ShardJob, ShardResult
+
+if TYPE_CHECKING:
+    from rfbulk.cluster.parcels import Ended, Fault
+
+Order: TypeAlias = ShardJob | tuple[FetchJob, ...]
+_ALONE: Final = 1 << 40
+"""What a group of remote files weighs: nobody knows how much it is."""
+
+
+class Attempt:
+    """An attempt, as the loop that asked for it and the one that has it made see it. Made in the former."""
+
+    def __init__(self, order: Order, on_bytes: Callable[[int], None]) -> None:
+        self.order = order
+        self.loop = asyncio.get_running_loop()
+        self.ended: asyncio.Future[object] = self.loop.create_future()
+        self.key = -1
+        self.is_begun = False
+        self.waits_since = 0.0
+        self.is_over = False
+        self._on_bytes = on_bytes
+        self._left = order.tar_bytes if isinstance(order, ShardJob) else 0
+        self._lock = threading.Lock()
+
+    @property
+    def weight(self) -> int:
+        """How many bytes it moves."""
+        return self.order.tar_bytes if isinstance(self.order, ShardJob) else _ALONE
+
+    @property
+    def name(self) -> str:
+        """What it is about, with no secret in it."""
+        if isinstance(self.order, ShardJob):
+            return f"shard-{self.order.shard}"
+        return f"files-{self.order[0].number if self.order else 0}"
+
+    def move(self, count: int) -> None:
+        """Count bytes that were moved."""
+        if not count:
+            return
+        with self._lock:
+            self._left -= count
+        self._on_bytes(count)
+
+    def move_rest(self) -> None:
+        """Take it that all has been sent: nobody can tell any more."""
+        with self._lock:
+            left, self._left = self._left, 0
+        if left > 0:
+            self._on_bytes(left)
+
+    def answer(self, ended: Ended) -> None:
+        """End it by what a worker told."""
+        self.move(ended.moved)
+        result: object = ended.sent if isinstance(self.order, ShardJob) else ended.fetched
+        self.end(error_of(ended.fault) if ended.fault is not None else result)
+
+    def lose(self, why: str, *, may_have_arrived: bool) -> None:
+        """End it without an answer: only where it was never ordered is it certain that nothing has arrived."""
+        if isinstance(self.order, ShardJob):
+            if may_have_arrived:
+                self.move_rest()
+            self.end(ShardResult(Outcome.BROKEN, may_have_arrived=may_have_arrived, detail=why))
+        else:
+            self.end([FetchResult(FetchOutcome.BROKEN, detail=why)])
+
+    def end(self, result: object) -> None:
+        """Give the owner a result, an error, or None if it was called off. The first one counts."""
+        self.is_over = True
+
+        def settle() -> None:
+            if self.ended.done():
+                return
+            if isinstance(result, BaseException):
+                self.ended.set_exception(result)
+            else:
+                self.ended.set_result(result)
+
+        with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits
+            self.loop.call_soon_threadsafe(settle)
+
+
+def error_of(fault: Fault) -> BaseException:
+    """Return the error that a worker told."""
+    operation, subject, cause, advice = fault.fields
+    kind = getattr(errors, fault.kind, None) if fault.kind else None
+    if isinstance(kind, type) and issubclass(kind, errors.RfbulkError):
+        return kind(operation, subject, cause=cause, advice=advice)
+    return RuntimeError(f"a worker of the cluster failed: {operation}: {subject}")
