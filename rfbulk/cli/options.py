@@ -47,6 +47,8 @@ class Globals:
     quiet: bool = False
     verbose: int = 0
     log_file: Path | None = None
+    log_file_size: int = 64 << 20
+    log_file_keep: int = 10
     emulator: bool = False
     emulator_dir: Path | None = None
 
@@ -145,6 +147,14 @@ _SHARED: list[tuple[tuple[str, ...], dict[str, Any]]] = [
     (
         ("--log-file",),
         {"type": click.Path(path_type=Path), "metavar": "FILE", "help": "Write all events as JSON lines."},
+    ),
+    (
+        ("--log-file-size",),
+        {"type": SIZE, "metavar": "SIZE", "help": "Begin another log file behind this size; 0: never. [default: 64MiB]"},
+    ),
+    (
+        ("--log-file-keep",),
+        {"type": click.IntRange(1, 9999), "metavar": "N", "help": "Log files that are kept besides. [default: 10]"},
     ),
     (("--emulator",), {"is_flag": True, "help": "Start a server of the service's API for this command."}),
     (

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rfbulk.cli.export_progress import rows_of_export, seconds_left
+from rfbulk.cli.lines import line_of
 from rfbulk.cli.live import drawing
 from rfbulk.cli.options import Globals
-from rfbulk.cli.progress import State, line_of, progress_printer
+from rfbulk.cli.progress import progress_printer
+from rfbulk.cli.rows import rows_of_export
+from rfbulk.cli.state import State
 from rfbulk.core.export_report import ExportFailure
 from rfbulk.core.exporting import FailReason
 from rfbulk.events import (
     Event,
     ExportProgress,
     FetchRetried,
-    FilesFetched,
     PhaseChanged,
     RemoteFileNamed,
+    TransferBegun,
 )
+from tests.support.events import CONNECTION
 
 KIB = 1024
 
@@ -50,39 +51,45 @@ def after(*events: Event) -> State:
 
 
 def test_a_line_tells_files_bytes_rate_and_time_left() -> None:
-    state = after(PhaseChanged("fetching"), progress(0.0, bytes_received=0), progress())
-    assert line_of(state) == "fetching: 50 of 100 files, 50.0 KiB fetched, 6.0 KiB/s, 10.0 s left, 8 at once"
+    state = after(PhaseChanged("fetching"), progress(0.0, files_fetched=0, bytes_received=0), progress())
+    numbers = "50 of 100 files, 50.0 KiB fetched, 6.0 KiB/s, about 10 s left, ± 5 s, 8 at once"
+    assert line_of(state) == f"fetching: {numbers}"
 
 
 def test_a_line_tells_what_is_unusual() -> None:
     line = line_of(after(PhaseChanged("fetching"), progress(files_here=20, retries={"store 503": 3}, failures=4)))
-    assert line.endswith("20 by earlier runs, 3 retries, 4 failures")
+    assert line.endswith("20 by earlier runs, 3 retries (store 503 ×3), 4 failures")
     assert "70 of 100 files" in line
 
 
 def test_a_total_that_still_grows_is_marked() -> None:
     line = line_of(after(PhaseChanged("fetching"), progress(listing_finished=False)))
     assert "50 of 100+ files" in line
-    assert "left" not in line
+    assert "so far about 10 s left" in line
 
 
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
         ({}, 10.0),
-        ({"listing_finished": False}, None),
         ({"files_fetched": 0}, None),
         ({"files_here": 50}, 0.0),
         ({"files_here": 40, "failures": 20}, 0.0),
+        ({"rest_seconds": 5.0}, 15.0),
     ],
 )
 def test_the_time_left_comes_from_this_runs_files(changes: dict[str, Any], expected: float | None) -> None:
-    assert expected == seconds_left(progress(**changes))
+    forecast = after(progress(**changes)).forecast
+    assert expected == (None if forecast is None else pytest.approx(forecast.seconds))
 
 
 def test_the_live_view_has_a_row_for_all_that_is_known() -> None:
-    names = [name for name, _ in rows_of_export(progress(files_here=1, retries={"x": 1}, failures=1), 5.0)]
-    assert names == ["files", "bytes", "rate", "earlier", "retries", "failures"]
+    known = progress(files_here=1, retries={"x": 1}, failures=1, waits={"answer": 2}, slowest=(CONNECTION,))
+    state = after(TransferBegun("export", "results", ("/r",)), known)
+    names = [row.name for row in rows_of_export(state, known)]
+    assert names == [
+        "files", "bytes", "rate", "at once", "waiting", "retries", "failures", "earlier", "slowest", "batch"
+    ]  # fmt: skip
     assert drawing(after(PhaseChanged("fetching"), progress()), 80).renderables
 
 
@@ -104,12 +111,3 @@ def test_remarks_are_said_if_asked_for_and_foreign_text_commands_no_terminal(
         with progress_printer(Globals(verbose=verbose)) as on_event:
             on_event(event)
         assert capsys.readouterr().err == expected
-
-
-def test_every_event_is_in_the_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    log = tmp_path / "events.jsonl"
-    with progress_printer(Globals(log_file=log)) as on_event:
-        for event in (PhaseChanged("listing"), FilesFetched(32, 640), progress()):
-            on_event(event)
-    names = [json.loads(line)["event"] for line in log.read_text().splitlines()]
-    assert names == ["PhaseChanged", "FilesFetched", "ExportProgress"]

@@ -1,28 +1,35 @@
 from __future__ import annotations
 
-import json
+import io
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rfbulk.cli.lines import line_of
 from rfbulk.cli.options import Globals
-from rfbulk.cli.progress import PLAIN_SECONDS, PlainView, State, line_of, progress_printer
+from rfbulk.cli.progress import PLAIN_SECONDS, PlainView, _view, progress_printer
+from rfbulk.cli.state import VISIBLE, State
 from rfbulk.core.model import RefusalReason
 from rfbulk.core.report import Failure
 from rfbulk.errors import UsageError
 from rfbulk.events import (
+    AuditProgress,
     ConfirmProgress,
     Event,
+    ExportProgress,
     FileNamed,
     JobProgress,
     PhaseChanged,
     RequestRetried,
+    RunStepped,
     ShardRetried,
+    TransferBegun,
     UploadProgress,
     Warned,
 )
+from tests.support.events import EXAMPLES
 
 KIB = 1024
 
@@ -56,24 +63,27 @@ def after(*events: Event) -> State:
     return state
 
 
+def seconds_left(state: State) -> float | None:
+    return None if state.forecast is None else state.forecast.seconds
+
+
 def test_the_time_left_comes_from_what_this_run_has_done_alone() -> None:
     """On resume, what earlier runs sent took none of this run's seconds."""
-    assert after(progress(10.0)).seconds_left == 10.0
+    assert seconds_left(after(progress(10.0))) == pytest.approx(10.0)
     resumed = progress(10.0, images_before=40, bytes_before=40 * KIB)
-    assert after(resumed).seconds_left == 50.0
+    assert seconds_left(after(resumed)) == pytest.approx(50.0)
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"scan_finished": False},
         {"bytes_sent": 0},
         {"bytes_sent": 50 * KIB, "bytes_before": 50 * KIB},
         {"seconds": 0.0},
     ],
 )
 def test_no_time_left_is_told_before_it_can_be_known(changes: dict[str, object]) -> None:
-    assert after(progress(**changes)).seconds_left is None  # type: ignore[arg-type]  # names of fields
+    assert after(progress(**changes)).forecast is None  # type: ignore[arg-type]  # names of fields
     assert " left" not in line_of(after(progress(**changes)))  # type: ignore[arg-type]  # names of fields
 
 
@@ -94,7 +104,7 @@ def test_tars_in_flight_never_make_more_than_all() -> None:
     """A tar of small images is several times as large as they are."""
     state = after(progress(bytes_sent=0, bytes_in_flight=700 * KIB))
     assert state.bytes_done == 100 * KIB
-    assert state.seconds_left == 0.0
+    assert seconds_left(state) == 0.0
     assert "100.0 KiB of 100.0 KiB" in line_of(state)
 
 
@@ -113,7 +123,7 @@ def test_no_numbers_break_the_line(
     state = after(progress(0.0), progress(seconds, scan_finished=scan_finished, **numbers))
     assert line_of(state).startswith("scanning: 50 of 100")
     assert state.rate >= 0
-    assert state.seconds_left is None or state.seconds_left >= 0
+    assert state.forecast is None or state.forecast.least >= 0
 
 
 @pytest.mark.parametrize(
@@ -123,24 +133,27 @@ def test_no_numbers_break_the_line(
         ([PhaseChanged("confirming")], "waiting for the service to index"),
         (
             [PhaseChanged("confirming"), ConfirmProgress(1500, 2000, 3)],
-            "waiting for the service to index: 1,500 of 2,000 counted",
+            "waiting for the service to index: 1,500 of 2,000 counted, 3 shards pending",
         ),
         (
             [PhaseChanged("sending"), progress()],
-            "sending: 50 of 100 images, 50.0 KiB of 100.0 KiB, 5 of 10 shards, 0 B/s, 10.0 s left, 2 at once",
+            (
+                "sending: 50 of 100 images, 50.0 KiB of 100.0 KiB, 5 of 10 shards, 0 B/s,"
+                " about 10 s left, ± 5 s, 2 at once"
+            ),
         ),
         (
             [PhaseChanged("sending"), progress(scan_finished=False, images_before=7, retries={"store 503": 2, "x": 1})],
             (
-                "sending: 50 of 100+ images, 50.0 KiB of 100.0 KiB+, 5 of 10+ shards, 0 B/s, 2 at once,"
-                " 7 by earlier runs, 3 retries"
+                "sending: 50 of 100+ images, 50.0 KiB of 100.0 KiB+, 5 of 10+ shards, 0 B/s,"
+                " so far about 10 s left, ± 5 s, 2 at once, 7 by earlier runs, 3 retries (store 503 ×2, x ×1)"
             ),
         ),
         (
-            [PhaseChanged("stopping"), progress(failures=1200)],
+            [PhaseChanged("stopping"), progress(failures=1200, reasons={"empty": 1200}, rest_seconds=7.0)],
             (
-                "stopping: 50 of 100 images, 50.0 KiB of 100.0 KiB, 5 of 10 shards, 0 B/s, 10.0 s left, 2 at once, "
-                "1,200 failures"
+                "stopping: 50 of 100 images, 50.0 KiB of 100.0 KiB, 5 of 10 shards, 0 B/s, about 15 s left, ± 5 s, "
+                "2 at once, all rest 7 s, as asked, 1,200 failures (empty ×1,200)"
             ),
         ),
     ],
@@ -189,20 +202,6 @@ def test_retries_are_told_only_to_who_asks(capsys: pytest.CaptureFixture[str]) -
     assert capsys.readouterr() == ("", "")
 
 
-def test_the_log_file_gets_every_event_as_a_line_and_keeps_earlier_ones(tmp_path: Path) -> None:
-    path = tmp_path / "events.jsonl"
-    path.write_text('{"event":"Earlier"}\n')
-    with progress_printer(Globals(log_file=path, quiet=True)) as on_event:
-        on_event(progress())
-        assert len(path.read_text().splitlines()) == 2, "what is told is there at once"
-        on_event(FileNamed(Failure("a.jpg", "a.jpg", RefusalReason.EMPTY)))
-        on_event(PhaseChanged("done"))
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    assert [line["event"] for line in lines] == ["Earlier", "UploadProgress", "FileNamed", "PhaseChanged"]
-    assert lines[1]["images_planned"] == 100
-    assert all("time" in line for line in lines[1:])
-
-
 def test_a_log_file_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
     with (
         pytest.raises(UsageError, match=r"open the log file .*No such file"),
@@ -231,3 +230,50 @@ def test_a_job_that_has_no_stage_yet_is_shown_by_its_state() -> None:
 
 def test_what_comes_after_a_job_is_shown_in_its_place() -> None:
     assert line_of(after(JOB, PhaseChanged("scanning"))) == "scanning"
+
+
+def test_what_a_step_of_a_run_does_is_shown_with_it() -> None:
+    assert line_of(after(RunStepped("wait"), JOB)).startswith("wait: job j-1: running")
+    assert line_of(after(RunStepped("upload"), PhaseChanged("sending"))) == "upload: sending"
+
+
+def test_the_numbers_of_a_transfer_that_has_ended_are_not_shown_of_the_next() -> None:
+    export = ExportProgress(4.0, False, 10, 2, 0, 2048, 4096, 1, 8, 0)
+    state = after(progress(), TransferBegun("export", "results", ("/r",)), PhaseChanged("fetching"), export)
+    assert (
+        line_of(state) == "fetching: 2 of 10+ files, 2.0 KiB fetched, 0 B/s, so far about 15 s left, ± 5 s, 1 at once"
+    )
+    assert state.average == 1024.0
+    state.take(TransferBegun("upload", "spring", ()))
+    assert (state.progress, state.export, state.rate, state.average, state.forecast) == (None, None, 0.0, 0.0, None)
+
+
+def test_an_audit_is_shown() -> None:
+    assert line_of(after(AuditProgress(1.0, 10, 9, 8, 0, 0))) == (
+        "comparing: 10 listed, 9 sent, 8 in the source, 0 differences"
+    )
+
+
+@pytest.mark.parametrize("term", ["dumb", "unknown"])
+def test_a_terminal_that_cannot_redraw_gets_plain_lines(term: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", term)
+    monkeypatch.setattr("sys.stderr", Terminal())
+    with _view(Globals()) as view:
+        assert isinstance(view, PlainView)
+    monkeypatch.setenv("TERM", "xterm")
+    with _view(Globals()) as view:
+        assert not isinstance(view, PlainView)
+
+
+class Terminal(io.StringIO):
+    """A terminal, as far as anybody can tell."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_only_events_that_change_the_view_draw_it() -> None:
+    """Shards change dozens of times a second; the next progress tells what they came to."""
+    shown = {type(event).__name__ for event in EXAMPLES if isinstance(event, VISIBLE)}
+    assert "ShardChanged" not in shown
+    assert {"UploadProgress", "ExportProgress", "PhaseChanged", "JobProgress"} <= shown
