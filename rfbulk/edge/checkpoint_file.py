@@ -13,11 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from rfbulk.edge import seal
 from rfbulk.edge.locks import FileLock
 from rfbulk.edge.writer import SqliteWriter, translated
 from rfbulk.errors import CheckpointDamaged, UsageError
 
 SUFFIX: Final = ".sqlite"
+_BUSY_MILLISECONDS: Final = 5000
+FOLD_BYTES: Final = 16 << 20
+"""How long a log becomes until it is folded: some 4,000 pages, as many commits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,7 @@ def held(
     try:
         if restart:
             remove_files(path)
-        writer = SqliteWriter(lambda: connect(path, shape, facts))
+        writer = writer_of(path, shape, facts)
         writer.start()
         try:
             yield path, writer
@@ -58,6 +62,11 @@ def held(
             writer.stop()
     finally:
         lock.release()
+
+
+def writer_of(path: Path, shape: Shape, facts: Mapping[str, str]) -> SqliteWriter:
+    """Return the one writer of a checkpoint, not yet started."""
+    return SqliteWriter(lambda: connect(path, shape, facts), _Folding(path))
 
 
 def connect(path: Path, shape: Shape, facts: Mapping[str, str]) -> sqlite3.Connection:
@@ -69,12 +78,22 @@ def connect(path: Path, shape: Shape, facts: Mapping[str, str]) -> sqlite3.Conne
     """
     if not path.exists():
         _create(path, shape, facts)
+    is_sealed = _is_sealed(path, shape)
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
         _check_version(connection, path, shape)
         _set_up(connection)
-    except BaseException:
+        _take_log(connection, path, shape)
+        if not is_sealed:
+            _check_structure(connection, path, shape)
+            seal.put_on(path)
+        _check_facts(connection, path, facts)
+    except BaseException as error:
+        if _has_log(path):
+            seal.lift(path)  # closing folds it
         connection.close()
+        if isinstance(error, _LogDamaged):  # it went with the connection, and with it all that shows the damage
+            seal.spoil(path)
         raise
     return connection
 
@@ -130,6 +149,7 @@ def remove_files(path: Path) -> None:
     """Delete a checkpoint and what SQLite keeps beside it."""
     for suffix in ("", "-wal", "-shm"):
         Path(f"{path}{suffix}").unlink(missing_ok=True)
+    seal.seal_of(path).unlink(missing_ok=True)
 
 
 def make_private_folder(folder: Path) -> None:
@@ -163,29 +183,97 @@ def _create(path: Path, shape: Shape, facts: Mapping[str, str]) -> None:
         connection.executemany("INSERT INTO facts VALUES (?, ?)", facts.items())
         connection.execute(f"PRAGMA user_version = {shape.version}")
         connection.execute("COMMIT")
+        connection.execute("PRAGMA journal_mode = WAL").fetchall()  # the file's head says so from now on
     new.replace(path)
-    _sync_folder(path.parent)
+    seal.sync_folder(path.parent)
+    seal.put_on(path)
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make the file's name as durable as its content. Windows has no way to ask for that, and no need."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+def _is_sealed(path: Path, shape: Shape) -> bool:
+    try:
+        return seal.is_sealed(path)
+    except seal.SealBroken:
+        raise _damaged(path, shape) from None
 
 
 def _set_up(connection: sqlite3.Connection) -> None:
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON", "wal_autocheckpoint = 4000"):
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON", "wal_autocheckpoint = 0"):
         connection.execute(f"PRAGMA {pragma}").fetchall()
+
+
+def _take_log(connection: sqlite3.Connection, path: Path, shape: Shape) -> None:
+    """Fold what an earlier process left in the log into the file, if none of it is missing."""
+    if not _has_log(path):
+        return
+    seal.lift(path)
+    _, frames, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    if seal.is_log_damaged(_log_of(path), frames):
+        raise _LogDamaged("open", path.name, cause="it is damaged: its log breaks off", advice=shape.advice)
+    seal.put_on(path)
+
+
+def _check_structure(connection: sqlite3.Connection, path: Path, shape: Shape) -> None:
+    if connection.execute("PRAGMA integrity_check(1)").fetchone() != ("ok",):
+        raise _damaged(path, shape)
+
+
+def _check_facts(connection: sqlite3.Connection, path: Path, facts: Mapping[str, str]) -> None:
+    """A file, or a log, that was put in another's place is whole, and would be believed."""
+    if any(fact(connection, name) != value for name, value in facts.items()):
+        raise CheckpointDamaged(
+            "open", path.name, cause="it is damaged: it is of another transfer", advice="put back what was moved"
+        )
+
+
+class _LogDamaged(CheckpointDamaged):
+    """The log of a checkpoint lacks what had been durable."""
+
+
+def _damaged(path: Path, shape: Shape) -> CheckpointDamaged:
+    return CheckpointDamaged("open", path.name, cause="it is damaged or no checkpoint", advice=shape.advice)
+
+
+class _Folding:
+    """Folds the log into the file when it has become long, and at the end, under the file's seal."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._next_bytes = FOLD_BYTES
+
+    def after_commit(self, connection: sqlite3.Connection) -> None:
+        """Fold a long log, as far as nobody is reading. What is in the log stays good meanwhile."""
+        size = _log_of(self._path).stat().st_size
+        if size >= self._next_bytes:
+            connection.execute("PRAGMA busy_timeout = 0").fetchall()  # who reads meanwhile is not waited for
+            is_read = self._fold(connection)
+            connection.execute(f"PRAGMA busy_timeout = {_BUSY_MILLISECONDS}").fetchall()
+            self._next_bytes = FOLD_BYTES + (size if is_read else 0)
+
+    def at_end(self, connection: sqlite3.Connection) -> None:
+        """Fold all of it: what was erased (signed URLs) must not live on in the log."""
+        self._fold(connection)
+
+    def _fold(self, connection: sqlite3.Connection) -> bool:
+        """Fold it. True if somebody is reading, so that the log is kept."""
+        seal.lift(self._path)
+        is_busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        seal.put_on(self._path)
+        return bool(is_busy)
+
+
+def _has_log(path: Path) -> bool:
+    log = _log_of(path)
+    return log.exists() and log.stat().st_size > 0
+
+
+def _log_of(path: Path) -> Path:
+    return Path(f"{path}-wal")
 
 
 def _check_version(connection: sqlite3.Connection, path: Path, shape: Shape) -> None:
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version == 0:
-        raise CheckpointDamaged("open", path.name, cause="it is damaged or no checkpoint", advice=shape.advice)
+        raise _damaged(path, shape)
     if version != shape.version:
         raise CheckpointDamaged(
             "open",

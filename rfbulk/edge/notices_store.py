@@ -18,7 +18,7 @@ import anyio.to_thread
 import msgspec
 
 from rfbulk.core.notices import IngestNotice, digest_of, subject_of
-from rfbulk.edge.checkpoint_file import SUFFIX, Shape, connect, connect_to_read, held
+from rfbulk.edge.checkpoint_file import SUFFIX, Shape, connect_to_read, held, writer_of
 from rfbulk.edge.writer import SqliteWriter
 from rfbulk.errors import NoRoom
 
@@ -177,7 +177,7 @@ class Inbox:
 
     def _open_again(self) -> None:
         self._writer.stop()
-        writer = SqliteWriter(lambda: connect(self.path, SHAPE, {}))
+        writer = writer_of(self.path, SHAPE, {})
         writer.start()
         self._writer = writer
 

@@ -7,12 +7,13 @@ next transaction, so that many workers share one fsync. A caller hears of its re
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from rfbulk.errors import CheckpointDamaged, NoRoom, RfbulkError
 
@@ -22,6 +23,16 @@ MAX_GROUP = 256
 _RUN_AGAIN = "run the same again to resume"
 
 
+class Folding(Protocol):
+    """Who folds the log into the file. Raises sqlite3.Error or OSError."""
+
+    def after_commit(self, connection: sqlite3.Connection) -> None:
+        """Fold it if it has become long."""
+
+    def at_end(self, connection: sqlite3.Connection) -> None:
+        """Fold all of it."""
+
+
 class SqliteWriter:
     """Runs work on `open_connection()`'s connection, in order, each piece durable before its caller goes on.
 
@@ -29,8 +40,9 @@ class SqliteWriter:
     a new process that reads the file again can tell.
     """
 
-    def __init__(self, open_connection: Callable[[], sqlite3.Connection]) -> None:
+    def __init__(self, open_connection: Callable[[], sqlite3.Connection], folding: Folding | None = None) -> None:
         self._open_connection = open_connection
+        self._folding = folding
         self._queue: queue.SimpleQueue[tuple[Work, Future[Any]] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._accepting = threading.Lock()
@@ -83,7 +95,7 @@ class SqliteWriter:
         opened.set_result(None)
         while (group := self._next_group()) is not None:
             self._commit(connection, group)
-        _close(connection)
+        self._close(connection)
 
     def _next_group(self) -> list[tuple[Work, Future[Any]]] | None:
         first = self._queue.get()
@@ -111,9 +123,24 @@ class SqliteWriter:
             else:
                 for (_, future), result in zip(waiting, results, strict=True):
                     future.set_result(result)
+                self._look_at_log(connection)
                 return
         for _, future in waiting:
             future.set_exception(self._broken)
+
+    def _look_at_log(self, connection: sqlite3.Connection) -> None:
+        try:
+            if self._folding is not None:
+                self._folding.after_commit(connection)
+        except (sqlite3.Error, OSError) as error:
+            self._broken = translated(error)
+
+    def _close(self, connection: sqlite3.Connection) -> None:
+        with contextlib.suppress(sqlite3.Error, OSError):  # nothing is lost: the log is read again at the next opening
+            if self._folding is not None:
+                self._folding.at_end(connection)
+        with contextlib.suppress(sqlite3.Error):
+            connection.close()
 
 
 def _in_one_transaction(connection: sqlite3.Connection, works: list[Work]) -> list[Any]:
@@ -126,15 +153,6 @@ def _in_one_transaction(connection: sqlite3.Connection, works: list[Work]) -> li
             connection.execute("ROLLBACK")
         raise
     return results
-
-
-def _close(connection: sqlite3.Connection) -> None:
-    try:
-        # What was erased (signed URLs) must not live on in the log.
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        connection.close()
-    except sqlite3.Error:
-        pass  # nothing is lost: the log is read again when the file is opened next
 
 
 def translated(error: BaseException) -> RfbulkError:

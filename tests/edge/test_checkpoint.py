@@ -25,6 +25,7 @@ from rfbulk.edge import checkpoint as module
 from rfbulk.edge import checkpoint_schema as schema
 from rfbulk.edge.checkpoint import Checkpoint, Identity, open_checkpoint, summaries
 from rfbulk.edge.checkpoint_file import remove_files
+from rfbulk.edge.seal import seal_of
 from rfbulk.edge.writer import SqliteWriter
 from rfbulk.errors import CheckpointBusy, CheckpointDamaged, RfbulkError, UsageError
 
@@ -80,6 +81,8 @@ def bytes_in(folder: Path) -> bytes:
 
 
 def in_file(path: Path, sql: str, *values: object) -> list[Any]:
+    """Another program's hand in a checkpoint; it breaks no seal, as one of another rfbulk would not."""
+    seal_of(path).unlink(missing_ok=True)
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         return connection.execute(sql, values).fetchall()
 
@@ -292,7 +295,7 @@ def test_nobody_else_can_read_it(folder: Path) -> None:
     with open_checkpoint(folder, IDENTITY) as checkpoint:
         checkpoint.plan(planned(2))
         modes = {path.suffix: path.stat().st_mode & 0o777 for path in folder.iterdir()}
-    assert modes == {".sqlite": 0o600, ".sqlite-wal": 0o600, ".sqlite-shm": 0o600, ".lock": 0o600}
+    assert modes == {".sqlite": 0o600, ".sqlite-wal": 0o600, ".sqlite-shm": 0o600, ".lock": 0o600, ".seal": 0o600}
     assert folder.stat().st_mode & 0o777 == 0o700
 
 
@@ -447,7 +450,7 @@ def test_a_file_that_was_being_made_when_its_process_died_is_made_anew(folder: P
     for suffix in ("", "-wal", "-shm"):
         (folder / f"{IDENTITY.id}.new{suffix}").write_bytes(b"half" * 999)
     assert read_or_refuse(folder) == []
-    assert {path.suffix for path in folder.iterdir()} == {".sqlite", ".lock"}
+    assert {path.suffix for path in folder.iterdir()} == {".sqlite", ".lock", ".seal"}
 
 
 # another run
