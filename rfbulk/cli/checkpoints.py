@@ -183,7 +183,8 @@ def _state(summary: dict[str, Any]) -> str:
 
 
 def _where(summary: dict[str, Any]) -> str:
-    return ", ".join(plain(place) for place in summary.get("sources", [summary.get("target", "")]))
+    share = f" ({summary['partition']})" if summary.get("partition") else ""
+    return ", ".join(plain(place) for place in summary.get("sources", [summary.get("target", "")])) + share
 
 
 def _age(modified: float) -> str:

@@ -153,6 +153,10 @@ def _plan(sources: list[Source], options: UploadOptions, settings: Settings, med
     selection = Selection(options.include, options.exclude, options.recursive)
     source = open_sources(sources, selection, options.names, settings, media).source
     form = FORM_OF_VIDEOS if media is VIDEOS else SINGLES if options.one_by_one else SHARDS
-    result = preview(source, form.planner(max_images=options.shard_images, max_bytes=options.shard_bytes, trailer=b""))
+    result = preview(
+        source,
+        form.planner(max_images=options.shard_images, max_bytes=options.shard_bytes, trailer=b""),
+        options.partition,
+    )
     result.content = media.kind
     return result

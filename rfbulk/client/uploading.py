@@ -21,7 +21,7 @@ from rfbulk.core.limits import batch_id as checked_batch_id
 from rfbulk.core.media import IMAGES as IMAGE_FILES
 from rfbulk.core.media import VIDEOS as VIDEO_FILES
 from rfbulk.core.selection import Selection
-from rfbulk.edge.checkpoint import Checkpoint, Identity, open_checkpoint
+from rfbulk.edge.checkpoint import Checkpoint, Identity, open_checkpoint, shared_otherwise
 from rfbulk.edge.clock import RateLimit
 from rfbulk.edge.known import KnownEntries
 from rfbulk.edge.reportfile import NamedFiles, write_report_file
@@ -33,9 +33,11 @@ from rfbulk.pipeline.upload import UploadRequest, upload
 from rfbulk.senders.scaling import ScalingSender, open_scaling_sender
 from rfbulk.senders.simple import SimpleSender
 from rfbulk.settings import CHUNK_BYTES, UploadOptions
+from rfbulk.workers.pool import Processes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from rfbulk.cluster.sending import ClusterSender
     from rfbulk.core.report import UploadReport
@@ -102,7 +104,10 @@ async def _upload_from(
     batch = checked_batch_id(batch_id)
     most_at_once = opened.most_at_once(options, form)
     workspace = await context.persist(context.api.workspace)
-    identity = Identity(context.api_url, workspace, batch, opened.known_as, form.road)
+    share = "" if options.partition is None else str(options.partition)
+    identity = Identity(context.api_url, workspace, batch, opened.known_as, form.road, share)
+    if not options.restart:
+        await anyio.to_thread.run_sync(_refuse_other_shares, uploads_dir(context.settings), identity)
     async with entered_in_thread(
         open_checkpoint(uploads_dir(context.settings), identity, restart=options.restart)
     ) as checkpoint:
@@ -146,7 +151,9 @@ async def _upload(
         rate=rate,
         most_at_once=most_at_once,
         pack=source.pack(form, checks=options.check_images),
-        processes=1 if options.concurrency == 1 or not form.has_grants else options.processes,
+        processes=Processes(
+            1 if options.concurrency == 1 or not form.has_grants else options.processes, context.spares
+        ),
     )
     if options.cluster is not None:
         opening = cluster_sender(context, source, form, options, on_event, chunk_bytes=chunk_bytes)
@@ -202,6 +209,19 @@ def _both(first: OnEvent, second: OnEvent) -> OnEvent:
 def _known(checkpoint: Checkpoint) -> Iterator[KnownEntries]:
     with closing(KnownEntries(checkpoint.read())) as known:
         yield known
+
+
+def _refuse_other_shares(folder: Path, identity: Identity) -> None:
+    """Shares of another count overlap with those that were begun: files would arrive twice."""
+    found = shared_otherwise(folder, identity)
+    if found is not None:
+        begun = f"as --partition {found}" if found else "as a whole"
+        raise UsageError(
+            "upload",
+            f"partition {identity.partition} of the source" if identity.partition else "the whole source",
+            cause=f"its upload into batch {identity.batch} was begun {begun}",
+            advice="go on with that, or choose another --batch-id",
+        )
 
 
 async def _check_same_naming(checkpoint: Checkpoint, options: UploadOptions) -> None:

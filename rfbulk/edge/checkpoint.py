@@ -22,8 +22,9 @@ from rfbulk.core.report import Totals
 from rfbulk.core.transfer import ARRIVED, PENDING, Shard, ShardState
 from rfbulk.edge import checkpoint_schema as schema
 from rfbulk.edge import lookup
-from rfbulk.edge.checkpoint_file import connect_to_read, fact, held, newest_first, read_only, set_fact
+from rfbulk.edge.checkpoint_file import connect_to_read, fact, facts_of, held, newest_first, read_only, set_fact
 from rfbulk.edge.writer import SqliteWriter, translated
+from rfbulk.errors import CheckpointDamaged
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,18 +34,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Whose upload a checkpoint records. Equal identities are the same upload, and share one checkpoint."""
+    """Whose upload a checkpoint records. Equal identities are the same upload, and share one checkpoint.
+
+    `partition` is empty for a whole source, else as `2/7`: each share is an upload of its own.
+    """
 
     service: str
     workspace: str
     batch: str
     sources: tuple[str, ...]
     road: str = "upload-images"
+    partition: str = ""
 
     @property
     def id(self) -> str:
         """A short name of the checkpoint: the batch, and a digest of all the rest."""
-        text = orjson.dumps([self.road, self.service, self.workspace, self.batch, self.sources])
+        share = [self.partition] if self.partition else []
+        text = orjson.dumps([self.road, self.service, self.workspace, self.batch, self.sources, *share])
         return f"{self.batch}-{hashlib.sha256(text).hexdigest()[:10]}"
 
     @property
@@ -52,7 +58,8 @@ class Identity:
         """What the checkpoint says of itself."""
         sources = orjson.dumps(self.sources).decode()
         whose = {"service": self.service, "workspace": self.workspace, "batch": self.batch}
-        return whose | {"sources": sources, "road": self.road}
+        share = {"partition": self.partition} if self.partition else {}
+        return whose | {"sources": sources, "road": self.road} | share
 
 
 class Checkpoint:
@@ -144,7 +151,7 @@ class Checkpoint:
     # what the service lists
 
     async def match_rows(self, shard_ids: Sequence[str]) -> dict[str, int]:
-        """Return which of the service's shard ids are of shards that this upload sent, and of which."""
+        """Return which of the service's shard ids are of shards that arrived, or may have, and of which."""
         return await self._writer.run(lambda db: lookup.match_rows(db, shard_ids))
 
     async def forget_matches(self) -> None:
@@ -289,12 +296,31 @@ def _totals(db: sqlite3.Connection) -> Totals:
     )
 
 
+def shared_otherwise(folder: Path, identity: Identity) -> str | None:
+    """Return how else the same upload was begun by this user: in other shares (`3/5`), or whole (empty). None: not.
+
+    Shares of different counts overlap, so that files would arrive twice.
+    """
+    count = identity.partition.partition("/")[2]
+    whose = {name: value for name, value in identity.facts.items() if name != "partition"}
+    for path in newest_first(folder):
+        try:
+            facts = facts_of(path)
+        except CheckpointDamaged:
+            continue  # whoever it belongs to is told
+        found = facts.get("partition", "")
+        if whose.items() <= facts.items() and found.partition("/")[2] != count:
+            return found
+    return None
+
+
 def summaries(folder: Path) -> list[dict[str, Any]]:
     """Describe every checkpoint in a folder, newest first: id, facts, counts, size, or the error that hides them."""
-    return [_summary(path) for path in newest_first(folder)]
+    return [summary_of(path) for path in newest_first(folder)]
 
 
-def _summary(path: Path) -> dict[str, Any]:
+def summary_of(path: Path) -> dict[str, Any]:
+    """Describe one checkpoint, whoever works on it: id, facts, counts, or the error that hides them."""
     summary: dict[str, Any] = {"id": path.stem, "path": str(path), "modified": path.stat().st_mtime}
     try:
         with closing(connect_to_read(path)) as db:
@@ -311,6 +337,7 @@ def _summary(path: Path) -> dict[str, Any]:
         "batch": facts.get("batch", ""),
         "sources": sources,
         "road": facts.get("road", ""),
+        "partition": facts.get("partition", ""),
         "images_sent": totals.count(ARRIVED),
         "bytes_sent": totals.bytes(ARRIVED),
         "images_left": totals.count(left),

@@ -6,10 +6,11 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from rfbulk.core.transfer import ARRIVED, Shard
+from rfbulk.core.transfer import ARRIVED, Shard, ShardState
 from rfbulk.edge import checkpoint_schema as schema
 
 _ARRIVED: Final = ",".join(str(int(state)) for state in sorted(ARRIVED))
+_OURS: Final = f"{_ARRIVED},{int(ShardState.UNSURE)}"
 
 
 def match_rows(db: sqlite3.Connection, shard_ids: Sequence[str]) -> dict[str, int]:
@@ -32,7 +33,7 @@ def _ensure_segments(db: sqlite3.Connection) -> None:
     if db.execute("SELECT 1 FROM temp.sqlite_master WHERE name = 'segments'").fetchone():
         return
     db.execute("CREATE TEMP TABLE segments (segment TEXT PRIMARY KEY, shard INTEGER) WITHOUT ROWID")
-    rows = db.execute(f"SELECT id, object_path FROM shards WHERE state IN ({_ARRIVED})")  # noqa: S608 - constants
+    rows = db.execute(f"SELECT id, object_path FROM shards WHERE state IN ({_OURS})")  # noqa: S608 - constants
     # A segment that two shards share (the bucket, the batch) tells none of them apart.
     db.executemany(
         "INSERT INTO temp.segments VALUES (?, ?) ON CONFLICT (segment) DO UPDATE SET shard = NULL",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rfbulk.core.report import Totals
     from rfbulk.pipeline.listing import Listings
     from rfbulk.pipeline.ports import Ports
+    from rfbulk.pipeline.share import Share
     from rfbulk.pipeline.tally import Tally
 
 MAX_DOUBLED_NAMED = 1000
@@ -67,6 +68,8 @@ class Confirmer:
     compare_names: bool
     has_rows: bool = True
     """Whether the service lists a row for each shard."""
+    share: Share | None = None
+    """What tells our images and shards from those of others that fill the batch meanwhile, None if nobody does."""
 
     async def confirm(self, baseline: Baseline) -> Confirmation:
         """Wait for the verdict and record it.
@@ -103,12 +106,12 @@ class Confirmer:
         last: tuple[int, Rows] | None = None
         changed_at = clock.monotonic()
         while True:
-            seen = await self.listings.count() or 0, await self.listings.rows()
+            seen = await self._look_at_unsure()
             has_changed = seen != last
             if has_changed:
                 last, changed_at = seen, clock.monotonic()
             quiet_for = clock.monotonic() - changed_at
-            still_pending = _pending(seen[1]) - baseline.rows.get(RowKind.PENDING, 0)
+            still_pending = _pending(seen[1]) - (0 if self.share else baseline.rows.get(RowKind.PENDING, 0))
             if quiet_for >= self.quiet_seconds * (1 if still_pending <= 0 else PATIENCE):
                 return
             if clock.monotonic() >= deadline:
@@ -123,7 +126,7 @@ class Confirmer:
             images=totals.count(ARRIVED) - max(0, not_taken_in - failed),
             shards=totals.shard_count(ARRIVED) if self.has_rows else 0,
             baseline_images=baseline.images,
-            baseline=baseline.rows,
+            baseline=baseline.rows if self.share is None else {},
             unfilled=max(0, totals.grants - totals.shard_count(ARRIVED)),  # single images go without grants
         )
 
@@ -133,7 +136,7 @@ class Confirmer:
         count, rows, changed_at = -1, Rows(), clock.monotonic()
         while True:
             before = (count, rows)
-            count, rows = await self._look(count, rows, expected=sent.baseline_images + sent.images)
+            count, rows = await self._look(count, rows, sent)
             now = clock.monotonic()
             has_changed = (count, rows) != before
             changed_at = now if has_changed else changed_at
@@ -147,12 +150,19 @@ class Confirmer:
             await clock.sleep(min(wait, max(0.05, deadline - now)))
             wait = next_wait(wait, has_changed=has_changed)
 
-    async def _look(self, last_count: int, last_rows: Rows, *, expected: int) -> tuple[int, Rows]:
+    async def _look(self, last_count: int, last_rows: Rows, sent: Sent) -> tuple[int, Rows]:
         """Rows are many pages of a large batch: they are walked once the count is reached, or stands still."""
+        if self.share is not None:
+            return await self.share.look(sent, (last_count, last_rows))
         count = await self.listings.count() or 0
-        if count < expected and count != last_count:
+        if count < sent.baseline_images + sent.images and count != last_count:
             return count, last_rows
         return count, await self.listings.rows()
+
+    async def _look_at_unsure(self) -> tuple[int, Rows]:
+        if self.share is not None:
+            return await self.share.unsure()
+        return await self.listings.count() or 0, await self.listings.rows()
 
     def _timed_out(self, sent: Sent, count: int, rows: Rows) -> WaitTimeout:
         counted = f"{count - sent.baseline_images} of {sent.images} images"
@@ -173,7 +183,8 @@ class Confirmer:
 
     async def _compare_names(self, result: Confirmation, verdict: Verdict, difference: int) -> None:
         await self.listings.look_up(None)
-        failed_rows = await self.listings.failed_rows() if verdict is Verdict.SHORT else []
+        is_short, is_shared = verdict is Verdict.SHORT, self.share is not None
+        failed_rows = await self.listings.failed_rows(only_ours=is_shared) if is_short else []
         detail = "; ".join(sorted({row.metadata for row in failed_rows if row.metadata}))[:300]
         absent = await self.ports.checkpoint.absent()
         for number, names in absent.items():

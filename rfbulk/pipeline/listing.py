@@ -55,12 +55,15 @@ class Listings:
         await self._walk_shards(take)
         return rows
 
-    async def failed_rows(self) -> list[ShardStatus]:
-        """Return the rows that failed, the first hundred of them."""
+    async def failed_rows(self, *, only_ours: bool = False) -> list[ShardStatus]:
+        """Return the rows that failed, the first hundred of them; with `only_ours`, those that are known to be."""
         failed: list[ShardStatus] = []
 
         async def take(page: Sequence[ShardStatus]) -> None:
             wanted = [row for row in page if row_kind(row.status_type) is RowKind.ERROR]
+            if only_ours and wanted:
+                ours = await self.ports.checkpoint.match_rows([row.shard_id for row in wanted])
+                wanted = [row for row in wanted if row.shard_id in ours]
             failed.extend(wanted[: 100 - len(failed)])
 
         await self._walk_shards(take)

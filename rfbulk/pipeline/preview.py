@@ -11,6 +11,7 @@ from rfbulk.core.model import SKIPPED, Refusal
 
 if TYPE_CHECKING:
     from rfbulk.core.model import Entry
+    from rfbulk.core.partition import Partition
     from rfbulk.core.planning import Planner, SinglePlanner
     from rfbulk.pipeline.ports import Source
 
@@ -35,15 +36,17 @@ class Preview(msgspec.Struct):
     skipped: int = 0
 
 
-def preview(source: Source, planner: Planner | SinglePlanner) -> Preview:
-    """Walk the source and plan it. Blocks on the disk: call it in a thread."""
+def preview(source: Source, planner: Planner | SinglePlanner, partition: Partition | None = None) -> Preview:
+    """Walk the source and plan it, or one share of it. Blocks on the disk: call it in a thread."""
     result, refused = Preview(), Counter[str]()
     for group in source.scan():
-        for entry in group.entries:
+        entries = [entry for entry in group.entries if partition is None or partition.holds(entry.path)]
+        for entry in entries:
             _count(result, entry)
         for refusal in group.refusals:
-            _count_refusal(result, refused, refusal)
-        _add_shards(result, planner.add(group.entries))
+            if partition is None or partition.holds(refusal.path):
+                _count_refusal(result, refused, refusal)
+        _add_shards(result, planner.add(entries))
     _add_shards(result, planner.rest())
     result.refused = dict(refused)
     return result

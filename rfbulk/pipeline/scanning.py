@@ -14,6 +14,7 @@ from rfbulk.core.failpoints import Failpoint
 from rfbulk.core.model import Entry, Refusal, RefusalReason
 
 if TYPE_CHECKING:
+    from rfbulk.core.partition import Partition
     from rfbulk.core.planning import Planner, SinglePlanner
     from rfbulk.pipeline.ports import Group, Ports
     from rfbulk.pipeline.tally import Tally
@@ -37,6 +38,7 @@ class ScanPlan:
     on_begun: Callable[[], None]
     on_planned: Callable[[], None]
     on_refusals: Callable[[list[Refusal]], None]
+    partition: Partition | None = None
 
 
 async def scan_and_plan(plan: ScanPlan) -> None:
@@ -63,16 +65,25 @@ def _work(plan: ScanPlan, stop: threading.Event, begun: threading.Event, ended: 
             for group in plan.ports.source.scan():
                 if stop.is_set():
                     return
-                plan.tally.images_seen += len(group.entries)
-                told_apart = known.sort_out(group.entries)
-                _plan_new(plan, _with_changed(plan, told_apart.new, told_apart.changed, group))
+                entries, refusals = _ours(plan, group)
+                plan.tally.images_seen += len(entries)
+                told_apart = known.sort_out(entries)
+                _plan_new(plan, _with_changed(plan, told_apart.new, told_apart.changed, refusals))
         _record(plan, plan.planner.rest())
     finally:
         ended.set()
 
 
-def _with_changed(plan: ScanPlan, new: list[Entry], changed: list[Entry], group: Group) -> list[Entry]:
-    refusals = group.refusals
+def _ours(plan: ScanPlan, group: Group) -> tuple[list[Entry], list[Refusal]]:
+    if plan.partition is None:
+        return group.entries, group.refusals
+    holds = plan.partition.holds
+    entries = [entry for entry in group.entries if holds(entry.path)]
+    plan.tally.images_of_others += len(group.entries) - len(entries)
+    return entries, [refusal for refusal in group.refusals if holds(refusal.path)]
+
+
+def _with_changed(plan: ScanPlan, new: list[Entry], changed: list[Entry], refusals: list[Refusal]) -> list[Entry]:
     if changed and plan.rename is not None:
         new = new + [plan.rename(entry) for entry in changed]
     elif changed:

@@ -30,6 +30,7 @@ class Tally:
     content: str = "images"
     has_grants: bool = True
     images_seen: int = 0
+    images_of_others: int = 0
     images_before: int = 0
     bytes_before: int = 0
     images_planned: int = 0

@@ -23,6 +23,7 @@ from rfbulk.pipeline.gate import Gate
 from rfbulk.pipeline.listing import Listings
 from rfbulk.pipeline.scanning import ScanPlan, scan_and_plan
 from rfbulk.pipeline.sending import Carrier
+from rfbulk.pipeline.share import Share
 from rfbulk.pipeline.singles import SingleCarrier
 from rfbulk.pipeline.tally import Tally
 from rfbulk.pipeline.trouble import Look
@@ -102,6 +103,7 @@ class _Upload:
             options.wait_seconds,
             options.verify == "names",
             request.form.has_tars,
+            None if options.partition is None else Share(self._listings, ports.checkpoint),
         )
         self._confirmation: Confirmation | None = None
 
@@ -130,7 +132,7 @@ class _Upload:
             tasks.start_soon(self._tick)
             await self._send_rounds(baseline)
             tasks.cancel_scope.cancel()
-        if self._tally.is_scanned and self._tally.images_seen == 0:
+        if self._tally.is_scanned and self._tally.images_seen + self._tally.images_of_others == 0:
             raise self._nothing_to_send()
         if not self._request.stop.is_set():
             await unless_stopped(self._request.stop, lambda: self._confirm(baseline))
@@ -170,7 +172,7 @@ class _Upload:
             return
         if unfit := self._request.form.unfit(batch):
             raise UsageError("upload into", f"batch {name}", cause=unfit, advice="choose another --batch-id")
-        if not has_sent:
+        if not has_sent and self._request.options.partition is None:
             media = self._request.form.media
             text = f"batch {name} exists already: {media} of the same name in it cannot be told from these"
             self._ports.tell(Warned(text))
@@ -205,7 +207,16 @@ class _Upload:
         def on_planned() -> None:
             anyio.from_thread.run_sync(self._take_planned)
 
-        plan = ScanPlan(self._ports, self._planner, self._tally, rename, on_begun, on_planned, on_refusals)
+        plan = ScanPlan(
+            self._ports,
+            self._planner,
+            self._tally,
+            rename,
+            on_begun,
+            on_planned,
+            on_refusals,
+            self._request.options.partition,
+        )
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(cancel_when_stopped, self._request.stop, tasks.cancel_scope)
             await scan_and_plan(plan)
