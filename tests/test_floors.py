@@ -28,11 +28,11 @@ FLOORS = {
     "workers": {"workers", "senders.attempts", "receivers.groups", "core", "edge", "errors"},
     # its workers do what processes of ours do, and are told by words of their own
     "cluster": {"__version__", "cluster", "senders", "receivers", "core", "edge", "errors", "settings"},
-    "client": {"client", "pipeline", "edge", "senders", "receivers", "cluster"} | LOWEST,
+    "client": {"client", "pipeline", "edge", "senders", "receivers", "workers", "cluster"} | LOWEST,
     # it is told events and reads nothing: the command line joins it to what it shows
     "dashboard": {"dashboard", "core", "errors", "events"},
     "emulator": {"emulator"},
-    "cli": {"__version__", "cli", "client", "pipeline.preview", "dashboard", "edge", "emulator"} | LOWEST,
+    "cli": {"__version__", "cli", "workers.starting", "client", "pipeline.preview", "dashboard", "edge", "emulator"} | LOWEST,
     "": {"client"} | LOWEST,
     "__main__": {"cli"},
 }

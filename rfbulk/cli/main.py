@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from rfbulk import __version__
-from rfbulk.cli.options import CONTEXT, ExitCode, global_options
+from rfbulk.cli.early import started_early
+from rfbulk.cli.options import CONTEXT, ExitCode, Globals, global_options
 
 COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "upload": {
@@ -122,8 +123,9 @@ for _name in COMMANDS:
 
 def main() -> None:
     """Run the command and exit with its code."""
+    spares = started_early(sys.argv[1:])
     try:
-        code = rfbulk.main(prog_name="rfbulk", standalone_mode=False)
+        code = rfbulk.main(prog_name="rfbulk", standalone_mode=False, obj=Globals(spares=spares))
     except click.ClickException as error:
         error.show()
         code = ExitCode.USAGE
@@ -132,6 +134,9 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         code = ExitCode.FAILED
+    finally:
+        if spares is not None:
+            spares.close()
     sys.exit(code if isinstance(code, int) else 0)
 
 

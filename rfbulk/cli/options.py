@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from enum import IntEnum
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from rfbulk.workers.starting import Spares
 
 F = TypeVar("F", bound=Callable[..., Any])
 CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -51,6 +54,8 @@ class Globals:
     log_file_keep: int = 10
     emulator: bool = False
     emulator_dir: Path | None = None
+    spares: Spares | None = None
+    """Processes that were started early."""
 
 
 def globals_of(context: click.Context) -> Globals:

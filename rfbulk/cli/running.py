@@ -79,15 +79,18 @@ class Session:
         """Open a client for the service that the options name, or for an emulator started for this command."""
         settings = settings_of(self.options)
         if not self.options.emulator:
-            async with Client(api_key(self.options), settings=settings, reach=failpoint_from_environment()) as client:
+            async with self._client(api_key(self.options), settings) as client:
                 yield client
             return
         from rfbulk.cli.emulator import embedded  # noqa: PLC0415 - only where it is asked for
 
         async with embedded(self.options) as emulator:
             settings = replace(settings, api_url=emulator.url, workspace=emulator.workspace)
-            async with Client(emulator.api_key, settings=settings, reach=failpoint_from_environment()) as client:
+            async with self._client(emulator.api_key, settings) as client:
                 yield client
+
+    def _client(self, key: str, settings: Settings) -> Client:
+        return Client(key, settings=settings, reach=failpoint_from_environment(), spares=self.options.spares)
 
 
 Command = Callable[[Session], Awaitable[int | None]]

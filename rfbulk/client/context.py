@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rfbulk.edge.jobs_api import JobsApi
     from rfbulk.edge.transport import Transport
     from rfbulk.settings import Settings
+    from rfbulk.workers.starting import Spares
 
 T = TypeVar("T")
 Reach: TypeAlias = Callable[["Failpoint"], None]
@@ -35,7 +36,8 @@ Reach: TypeAlias = Callable[["Failpoint"], None]
 class Context:
     """An open client's surroundings. `api_url` has no slash behind it. `reach` is told each failpoint.
 
-    `bell` wakes who waits for a batch or a job when a notification has come for it.
+    `bell` wakes who waits for a batch or a job when a notification has come for it. `spares` are processes that were
+    started early.
     """
 
     settings: Settings
@@ -46,6 +48,7 @@ class Context:
     reach: Reach
     jobs: JobsApi
     bell: Bell = field(default_factory=Bell)
+    spares: Spares | None = None
 
     async def persist(self, call: Callable[[], Awaitable[T]], *, tell: OnEvent = ignore) -> T:
         """Make a call of the API until it succeeds, or the retry policy ends."""

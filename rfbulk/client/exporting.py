@@ -22,6 +22,7 @@ from rfbulk.pipeline.export_ports import ExportPorts
 from rfbulk.receivers.inline import Folders
 from rfbulk.receivers.scaling import ScalingReceiver, open_scaling_receiver
 from rfbulk.settings import ExportOptions
+from rfbulk.workers.pool import Processes
 
 if TYPE_CHECKING:
     from rfbulk.core.export_report import ExportReport
@@ -86,7 +87,7 @@ async def _export(
         stall_seconds=context.settings.stall_seconds,
         rate=None if options.limit_rate is None else RateLimit(options.limit_rate),
         most_at_once=options.concurrency or options.most_fetches_at_once,
-        processes=1 if options.concurrency == 1 else options.processes,
+        processes=Processes(1 if options.concurrency == 1 else options.processes, context.spares),
         reach=context.reach,
     ) as receiver:
         ports = ExportPorts(

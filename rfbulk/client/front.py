@@ -50,12 +50,14 @@ if TYPE_CHECKING:
     from rfbulk.core.standing import Flow
     from rfbulk.core.wire import BatchMetadata, BatchPart, RemoteFile, ShardStatus
     from rfbulk.pipeline.following import OnNotice
+    from rfbulk.workers.starting import Spares
 
 
 class Client(Filling):
     """Speaks to one service with one api key. Use as `async with`; calls may overlap.
 
     `api_key` defaults to `ROBOFLOW_API_KEY`. `settings` hold the rest, with `api_url` and `workspace` as shortcuts.
+    `spares` are processes that the caller has started early, and closes.
 
     Raises:
         UsageError: there is no api key.
@@ -69,6 +71,7 @@ class Client(Filling):
         workspace: str | None = None,
         settings: Settings | None = None,
         reach: Reach = pass_by,
+        spares: Spares | None = None,
     ) -> None:
         key = api_key if api_key is not None else os.environ.get("ROBOFLOW_API_KEY", "")
         self._api_key = key if isinstance(key, ApiKey) else ApiKey(key)
@@ -76,6 +79,7 @@ class Client(Filling):
         self._api_url = api_url or self._settings.api_url
         self._workspace = workspace or self._settings.workspace
         self._reach = reach
+        self._spares = spares
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Client:
@@ -91,7 +95,9 @@ class Client(Filling):
         transport = await self._stack.enter_async_context(open_transport(options))
         api = ServiceApi(transport, self._api_url, self._api_key, self._workspace)
         api_url = self._api_url.rstrip("/")
-        self._context = Context(settings, api_url, api, transport, SystemClock(), self._reach, JobsApi(api.caller))
+        self._context = Context(
+            settings, api_url, api, transport, SystemClock(), self._reach, JobsApi(api.caller), spares=self._spares
+        )
         return self
 
     async def __aexit__(

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import TYPE_CHECKING
 
 from rfbulk.edge.clock import RateLimit
 from rfbulk.receivers.inline import Folders, InlineReceiver, open_inline_receiver
 from rfbulk.workers.frames import SetUp
-from rfbulk.workers.pool import Pool, most_processes, started, ways_out
+from rfbulk.workers.pool import Pool, Processes, pool_of, ways_out
 from rfbulk.workers.process import WorkerGone
 
 if TYPE_CHECKING:
@@ -70,13 +69,12 @@ async def open_scaling_receiver(
     stall_seconds: float,
     rate: Rate | None,
     most_at_once: int,
-    processes: int | None,
+    processes: Processes,
     reach: Callable[[Failpoint], None] = lambda _failpoint: None,
 ) -> AsyncIterator[ScalingReceiver]:
-    """Yield a receiver. `processes` None finds out what helps, 1 stays in this process, more are started at once.
-
-    A rate is kept by this process alone.
-    """
+    """Yield a receiver. A rate is kept by this process alone."""
+    if rate is not None:
+        processes = Processes(1)
     ways = transport.ways
     set_up = SetUp(
         environment=ways_out(),
@@ -93,8 +91,7 @@ async def open_scaling_receiver(
         most_at_once=most_at_once,
         reach=reach,
     ) as inline:
-        most = most_processes(processes) if rate is None else 0
-        pool = Pool(inline.cpu_seconds, partial(started, set_up), most=most, at_once=processes is not None)
+        pool = pool_of(processes, set_up, "fetch", inline.cpu_seconds)
         try:
             yield ScalingReceiver(inline, pool)
         finally:

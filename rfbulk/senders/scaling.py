@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import TYPE_CHECKING
 
 from rfbulk.edge.threads import Rate
 from rfbulk.senders.attempts import Pack, pack_files
 from rfbulk.senders.inline import InlineSender, open_inline_sender
 from rfbulk.workers.frames import SetUp
-from rfbulk.workers.pool import Pool, most_processes, started, ways_out
+from rfbulk.workers.pool import Pool, Processes, pool_of, ways_out
 from rfbulk.workers.process import WorkerGone
 
 if TYPE_CHECKING:
@@ -56,14 +55,15 @@ async def open_scaling_sender(
     stall_seconds: float,
     rate: Rate | None,
     most_at_once: int,
-    processes: int | None,
+    processes: Processes,
     pack: Pack = pack_files,
 ) -> AsyncIterator[ScalingSender]:
-    """Yield a sender. `processes` None finds out what helps, 1 stays in this process, more are started at once.
+    """Yield a sender.
 
     A rate is kept by this process alone, and what is no file is packed by it alone: the credentials for it stay here.
     """
-    most = most_processes(processes) if rate is None and pack is pack_files else 0
+    if rate is not None or pack is not pack_files:
+        processes = Processes(1)
     set_up = SetUp(
         environment=ways_out(),
         connect_seconds=ways.connect_seconds,
@@ -75,7 +75,7 @@ async def open_scaling_sender(
     async with open_inline_sender(
         ways, chunk_bytes=chunk_bytes, stall_seconds=stall_seconds, rate=rate, most_at_once=most_at_once, pack=pack
     ) as inline:
-        pool = Pool(inline.cpu_seconds, partial(started, set_up), most=most, at_once=processes is not None)
+        pool = pool_of(processes, set_up, "send", inline.cpu_seconds)
         try:
             yield ScalingSender(inline, pool)
         finally:

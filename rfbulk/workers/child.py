@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from rfbulk.edge.lines import Call, CalledOff
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from rfbulk.edge.ways import Ways
     from rfbulk.receivers.groups import Groups
     from rfbulk.senders.attempts import Attempts
+    from rfbulk.workers.starting import Road
 
 T = TypeVar("T")
 _SELDOM: Final = 50_000
@@ -48,11 +50,19 @@ TELL_SECONDS: Final = 0.05
 """How often an attempt tells what it has moved: seldom enough to cost nothing, often enough for a live view."""
 
 
-def main() -> None:
-    """Serve the coordinator at the other end of the standard streams."""
+_LOADED: Final = {
+    "send": ("rfbulk.edge.uplink", "rfbulk.senders.attempts"),
+    "fetch": ("rfbulk.edge.downlink", "rfbulk.receivers.groups"),
+}
+
+
+def main(road: Road) -> None:
+    """Serve the coordinator at the other end of the standard streams. What the road needs is loaded at once."""
     orders = sys.stdin.buffer  # it holds what came behind the first line
     news = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # a stray print must not be taken for news
+    for module in _LOADED[road]:
+        import_module(module)
     set_up = read_order(orders)
     if isinstance(set_up, SetUp):
         gc.set_threshold(_SELDOM)

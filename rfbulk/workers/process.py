@@ -9,10 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import os
 import queue
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -39,18 +37,7 @@ from rfbulk.workers.frames import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-_PROGRAM: Final = (
-    "import json, sys; sys.path[:] = json.loads(sys.stdin.buffer.readline());"
-    " from rfbulk.workers.child import main; main()"
-)
-"""The way to our modules goes over the pipe: the host's may be no folder that a fresh interpreter looks into."""
-
-_INHERITED: Final = ("PATH", "TMPDIR", "TZ", "LANG", "LOCALDOMAIN", "RES_OPTIONS")
-_INHERITED_FAMILIES: Final = ("LC_", "LD_", "DYLD_", "SSL_CERT_", "OPENSSL_")
-"""What such a process inherits of the environment: what makes programs, names and certificates be found. All else is
-not its business: keys, credentials of clouds, a proxy with its password (which goes over the pipe)."""
+    from collections.abc import Sequence
 
 CLOSE_SECONDS: Final = 2.0
 
@@ -63,11 +50,6 @@ START_SECONDS: Final = 30.0
 """What a process gets to say its first word, if the stall limit is shorter: its modules load meanwhile."""
 
 _LONGEST_WAIT: Final = 3600.0
-
-
-def can_start() -> bool:
-    """Tell whether this interpreter can be started again: not on Windows, nor within a frozen program."""
-    return os.name == "posix" and bool(sys.executable) and not getattr(sys, "frozen", False)
 
 
 class WorkerGone(Exception):
@@ -113,15 +95,16 @@ class _Attempt:
 class WorkerProcess:
     """One child and what it has under way. `start` and `close` block; the rest belongs to an event loop."""
 
-    def __init__(self, set_up: SetUp) -> None:
+    def __init__(self, set_up: SetUp, child: subprocess.Popen[bytes]) -> None:
+        self._child = child
         self._set_up = set_up
         self._attempts: dict[int, _Attempt] = {}
         self._numbers = itertools.count()
         self._lock = threading.Lock()
         self._is_gone = False
         self._heard = 0
-        self._child: subprocess.Popen[bytes] | None = None
         self._orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
+        self._orders.put(set_up)
         self.cpu_seconds = 0.0
         self.has_proved = False
         """Whether it has ever finished an attempt."""
@@ -137,31 +120,12 @@ class WorkerProcess:
         return self._is_gone
 
     def start(self) -> None:
-        """Start the child. Its modules load while the caller goes on.
-
-        Raises:
-            WorkerGone: there is no interpreter to start.
-        """
-        try:
-            child = subprocess.Popen(  # noqa: S603 - our own interpreter, a constant program
-                [sys.executable, "-I", "-c", _PROGRAM],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env=_inherited(os.environ),
-                process_group=0,  # a Ctrl-C is the coordinator's to heed
-            )
-        except (OSError, ValueError) as error:
-            raise WorkerGone from error
-        self._child = child
-        self._orders.put(self._set_up)
+        """Begin to speak to it, and to listen."""
         for work, name in ((self._speak, "rfbulk-orders"), (self._listen, "rfbulk-news")):
-            threading.Thread(target=work, args=(child,), name=name, daemon=True).start()
+            threading.Thread(target=work, name=name, daemon=True).start()
 
     def close(self) -> None:
         """End the child: it ends by itself when its orders do."""
-        if self._child is None:
-            return
         self._orders.put(None)
         try:
             self._child.wait(CLOSE_SECONDS)
@@ -225,8 +189,7 @@ class WorkerProcess:
 
     def _give_up(self, seconds: float) -> None:
         """What it has under way is lost at once: it does nothing more, even if it is not yet gone."""
-        if self._child is not None:
-            self._child.kill()
+        self._child.kill()
         self._lose(f"the process that did it was stopped: it had said nothing for {seconds:g} s")
 
     async def _call_off(self, number: int, attempt: _Attempt) -> None:
@@ -237,13 +200,11 @@ class WorkerProcess:
             attempt.ended.exception()
         else:
             attempt.move_rest()
-            if self._child is not None:
-                self._child.kill()
+            self._child.kill()
 
-    def _speak(self, child: subprocess.Popen[bytes]) -> None:
-        stream = cast("Any", child.stdin)
+    def _speak(self) -> None:
+        stream = cast("Any", self._child.stdin)
         with contextlib.suppress(OSError, ValueError):  # it is gone, which `_listen` finds
-            stream.write(msgspec.json.encode(sys.path) + b"\n")
             writer = FrameWriter(stream)
             while (order := self._orders.get()) is not None:
                 try:
@@ -254,15 +215,15 @@ class WorkerProcess:
         with contextlib.suppress(OSError, ValueError):
             stream.close()
 
-    def _listen(self, child: subprocess.Popen[bytes]) -> None:
-        stream = cast("Any", child.stdout)
+    def _listen(self) -> None:
+        stream = cast("Any", self._child.stdout)
         with contextlib.suppress(OSError, ValueError, msgspec.MsgspecError), contextlib.closing(stream):
             while (news := read_news(stream)) is not None:
                 self._take(news)
         with self._lock:
             self._is_gone = True
-        child.wait()
-        self._lose(f"the process that did it ended ({child.returncode}) before it was done")
+        self._child.wait()
+        self._lose(f"the process that did it ended ({self._child.returncode}) before it was done")
 
     def _lose(self, why: str) -> None:
         with self._lock:
@@ -286,13 +247,6 @@ class WorkerProcess:
             self.cpu_seconds, self.has_proved = news.cpu_seconds, True
         if ended is not None:
             ended.end(_error_of(news) if isinstance(news, Failed) else news.result)
-
-
-def _inherited(environment: Mapping[str, str]) -> dict[str, str]:
-    kept = {
-        name: value for name, value in environment.items() if name in _INHERITED or name.startswith(_INHERITED_FAMILIES)
-    }
-    return {"MALLOC_ARENA_MAX": "2"} | kept  # glibc's `mallopt(3)`: else each thread keeps what others could use
 
 
 def _error_of(news: Failed) -> BaseException:

@@ -17,6 +17,7 @@ from rfbulk.core.fetching import FetchKind, FetchOutcome, FetchResult
 from rfbulk.edge.clock import RateLimit
 from rfbulk.edge.transport import TransportOptions, open_transport
 from rfbulk.receivers.scaling import ScalingReceiver, open_scaling_receiver
+from rfbulk.workers.pool import Processes
 from tests.support.archives import packed, tar_of
 from tests.support.stores import Asked, Talk, head_of, honest, open_store
 
@@ -41,7 +42,7 @@ async def two_processes(
     async with (
         open_transport(options) as transport,
         open_scaling_receiver(
-            transport, target.folders, stall_seconds=5.0, rate=rate, most_at_once=4, processes=2
+            transport, target.folders, stall_seconds=5.0, rate=rate, most_at_once=4, processes=Processes(2)
         ) as receiver,
     ):
         assert receiver._pool.ready() == []
@@ -134,7 +135,12 @@ async def test_cancelled_a_group_is_over_at_once_and_leaves_nothing_in_place(tar
 async def test_a_limited_rate_is_kept_by_one_process(target: Target) -> None:
     async with open_transport(OPTIONS) as transport:
         opened = open_scaling_receiver(
-            transport, target.folders, stall_seconds=5.0, rate=RateLimit(1 << 20), most_at_once=4, processes=4
+            transport,
+            target.folders,
+            stall_seconds=5.0,
+            rate=RateLimit(1 << 20),
+            most_at_once=4,
+            processes=Processes(4),
         )
         async with opened as receiver:
             assert (receiver._pool.ready(), receiver._pool.most) == ([], 0)

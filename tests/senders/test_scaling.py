@@ -15,6 +15,7 @@ from rfbulk.core.model import Entry, Outcome, ShardResult
 from rfbulk.edge.clock import RateLimit
 from rfbulk.edge.transport import open_transport
 from rfbulk.senders.scaling import open_scaling_sender
+from rfbulk.workers.pool import Processes
 from tests.edge import conftest as edge
 from tests.senders.test_inline import OPTIONS, ignore, job_of, until
 
@@ -42,7 +43,7 @@ async def test_shards_sent_from_processes_arrive_whole_though_one_is_killed(
     results: list[ShardResult] = []
     async with serve(store) as server, open_transport(OPTIONS) as transport:
         settings = {"chunk_bytes": 1 << 19, "stall_seconds": 5.0, "most_at_once": 4}
-        async with open_scaling_sender(transport.ways, rate=None, processes=2, **settings) as sender:  # type: ignore[arg-type]  # of one kind each
+        async with open_scaling_sender(transport.ways, rate=None, processes=Processes(2), **settings) as sender:  # type: ignore[arg-type]  # of one kind each
             job = job_of(tmp_path, grant(server.port), entry)
 
             async def send() -> None:
@@ -69,7 +70,8 @@ async def test_shards_sent_from_processes_arrive_whole_though_one_is_killed(
 async def test_a_limited_rate_is_kept_by_one_process(serve: Serve) -> None:
     async with open_transport(OPTIONS) as transport:
         settings = {"chunk_bytes": 1 << 19, "stall_seconds": 5.0, "most_at_once": 4}
-        async with open_scaling_sender(transport.ways, rate=RateLimit(1 << 20), processes=4, **settings) as sender:  # type: ignore[arg-type]  # of one kind each
+        four = Processes(4)
+        async with open_scaling_sender(transport.ways, rate=RateLimit(1 << 20), processes=four, **settings) as sender:  # type: ignore[arg-type]  # of one kind each
             assert sender._pool.most == 0
             sender._pool._take_in()
             assert sender._pool._starting is None

@@ -63,11 +63,19 @@ class FakeProcess:
 class World:
     """A sender among fakes. `step` sends one shard after some time and work."""
 
-    def __init__(self, *, most: int = 2, at_once: bool = False) -> None:
+    def __init__(self, *, most: int = 2, at_once: bool = False, running: int = 0) -> None:
         self.inline = FakeInline()
         self.started: list[FakeProcess] = []
         self.now = 0.0
-        self.pool = Pool(self.inline.cpu_seconds, self.start, most=most, at_once=at_once, now=lambda: self.now)
+        self.running = [FakeProcess() for _ in range(running)]
+        self.pool = Pool(
+            self.inline.cpu_seconds,
+            self.start,
+            most=most,
+            at_once=at_once,
+            running=cast("list[WorkerProcess]", self.running),
+            now=lambda: self.now,
+        )
         self.sender = ScalingSender(cast("InlineSender", self.inline), self.pool)
 
     def start(self, count: int) -> list[WorkerProcess]:
@@ -105,6 +113,23 @@ async def test_a_moment_of_work_is_no_reason() -> None:
     world = World()
     assert [await world.step(seconds=LOOK_SECONDS / 10) for _ in range(8)] == ["here"] * 8
     assert world.started == []
+
+
+async def test_processes_that_run_already_do_it_and_others_come_once_all_of_these_are_busy() -> None:
+    world = World(most=4, running=2)
+    assert [await world.step(cores=1.1) for _ in range(5)] == ["there"] * 5
+    assert world.started == []
+    assert [await world.step(cores=2.0) for _ in range(20)] == ["there"] * 20
+    assert len(world.started) == 2
+
+
+async def test_where_those_that_ran_already_are_gone_it_is_done_here() -> None:
+    world = World(running=2)
+    assert await world.step(cores=0.1) == "there"
+    for each in world.running:
+        each.is_gone = True
+    assert [await world.step(cores=0.1) for _ in range(3)] == ["here"] * 3
+    assert (world.sender.interpreters, world.started) == (1, [])
 
 
 async def test_asked_for_processes_are_started_with_the_first_shard() -> None:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,9 @@ from rfbulk.edge import threads
 from rfbulk.errors import ServiceRefused, SourceError
 from rfbulk.workers import process as module
 from rfbulk.workers.frames import SetUp
+from rfbulk.workers.pool import Processes, pool_of
 from rfbulk.workers.process import WorkerGone, WorkerProcess
+from rfbulk.workers.starting import start_child, start_spares
 from tests.edge import conftest as edge
 from tests.senders.test_inline import (
     MIB,
@@ -55,13 +58,12 @@ def _no_blocking_on_the_loop() -> Iterator[None]:
 @asynccontextmanager
 async def a_process(*, ca_file: Path | None = None, stall_seconds: float = 5.0) -> AsyncIterator[WorkerProcess]:
     set_up = SetUp({}, 5.0, None if ca_file is None else str(ca_file), True, stall_seconds, 512 << 10)
-    process = WorkerProcess(set_up)
+    process = WorkerProcess(set_up, await anyio.to_thread.run_sync(start_child, "send"))
     await anyio.to_thread.run_sync(process.start)
     try:
         yield process
     finally:
         await anyio.to_thread.run_sync(process.close)
-        assert process._child is not None
         assert process._child.returncode is not None
 
 
@@ -269,12 +271,40 @@ async def test_a_time_beyond_all_clocks_is_refused_without_harm(serve: Serve, gr
         assert (await process.send(good, ignore)).outcome is Outcome.STORED
 
 
-async def test_an_interpreter_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_interpreter_that_is_none_is_told_and_its_work_is_done_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    process = WorkerProcess(SetUp({}, 5.0, None, True, 5.0, 1024))
-    with pytest.raises(WorkerGone):
-        await anyio.to_thread.run_sync(process.start)
-    await anyio.to_thread.run_sync(process.close)
+    with pytest.raises(OSError, match="nowhere"):
+        await anyio.to_thread.run_sync(start_child, "send")
+    pool = pool_of(Processes(2), SetUp({}, 5.0, None, True, 5.0, 1024), "send", lambda: 0.0)
+    assert await anyio.to_thread.run_sync(pool._start, 2) == []
+
+
+async def test_processes_that_were_started_early_are_taken_for_their_road_alone(
+    serve: Serve, grant: MakeGrant, tmp_path: Path
+) -> None:
+    set_up = SetUp({}, 5.0, None, True, 5.0, 1 << 19)
+    spares = await anyio.to_thread.run_sync(partial(start_spares, "send", most=2))
+    other = pool_of(Processes(2, spares), set_up, "fetch", lambda: 0.0)
+    assert other.interpreters == 1
+    pool = pool_of(Processes(2, spares), set_up, "send", lambda: 0.0)
+    async with serve(stored) as server:
+        (first, *_) = pool.ready()
+        result = await first.send(job_of(tmp_path, grant(server.port), entry_of(tmp_path, "a.jpg", 5)), ignore)
+    assert result.outcome is Outcome.STORED
+    assert pool.interpreters == len(pool.ready())
+    await pool.close()
+    spares.close()
+
+
+async def test_what_was_started_early_and_cannot_help_is_ended() -> None:
+    spares = await anyio.to_thread.run_sync(partial(start_spares, "send", most=2))
+    children = list(spares._children)
+    await anyio.to_thread.run_sync(
+        pool_of, Processes(1, spares), SetUp({}, 5.0, None, True, 5.0, 1), "send", lambda: 0.0
+    )
+    assert all(child.returncode is not None for child in children)
 
 
 # what others see of it
@@ -300,6 +330,7 @@ from rfbulk.core.model import Entry, Grant, ShardJob
 from rfbulk.core.secrets import SignedUrl
 from rfbulk.workers.frames import SetUp
 from rfbulk.workers.process import WorkerProcess
+from rfbulk.workers.starting import start_child
 
 async def main():
     folder, url = sys.argv[1:]
@@ -307,7 +338,7 @@ async def main():
     entry = Entry(0, b"a.jpg", "a.jpg", status.st_size, status.st_mtime_ns, status.st_ino)
     grant = Grant(SignedUrl(url), {}, None, None, False)
     job = ShardJob(1, (folder.encode(),), (entry,), b"", status.st_size + 1536, grant)
-    process = WorkerProcess(SetUp({}, 5.0, None, True, 60.0, 1 << 19))
+    process = WorkerProcess(SetUp({}, 5.0, None, True, 60.0, 1 << 19), start_child("send"))
     process.start()
     print(process._child.pid, flush=True)
     await process.send(job, lambda count: None)
