@@ -315,10 +315,11 @@ def _part(db: sqlite3.Connection, paths: PathBook, name: str) -> Part:
 
 def export_summaries(folder: Path) -> list[dict[str, Any]]:
     """Describe every checkpoint in a folder, newest first: id, facts, counts, or the error that hides them."""
-    return [_summary(path) for path in newest_first(folder)]
+    return [summary_of(path) for path in newest_first(folder)]
 
 
-def _summary(path: Path) -> dict[str, Any]:
+def summary_of(path: Path) -> dict[str, Any]:
+    """Describe one checkpoint, whoever works on it: id, facts, counts, or the error that hides them."""
     summary: dict[str, Any] = {
         "id": path.stem, "kind": "export", "path": str(path), "modified": path.stat().st_mtime
     }  # fmt: skip

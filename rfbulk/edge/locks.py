@@ -6,12 +6,15 @@ import errno
 import os
 import socket
 import sys
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
 
 from rfbulk.errors import CheckpointBusy, NoRoom, RfbulkError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+_LONGEST_NAME: Final = 200
 
 
 class FileLock:
@@ -47,7 +50,7 @@ class FileLock:
 
     def _hold(self, descriptor: int) -> bool:
         if not _try_lock(descriptor):
-            raise _busy(os.read(descriptor, 200))
+            raise _busy(os.read(descriptor, _LONGEST_NAME))
         if not _is_at(self._path, descriptor):
             return False
         os.ftruncate(descriptor, 0)
@@ -58,7 +61,36 @@ class FileLock:
         """Give the lock back. Calling it twice does nothing."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
+            with suppress(OSError):
+                os.ftruncate(descriptor, 0)  # nobody holds it: `holder_of` must not name us
             os.close(descriptor)
+
+
+def holder_of(path: Path) -> str:
+    """Name the process of this machine that holds the lock, "" if none does. It never takes the lock itself.
+
+    A lock that was taken for a moment, to look, would turn away who wants it in that moment.
+    """
+    try:
+        words = path.read_bytes()[:_LONGEST_NAME].decode(errors="replace").split()
+    except OSError:
+        return ""
+    if len(words) != 4 or not words[1].isdigit() or words[3] != socket.gethostname():
+        return ""
+    return " ".join(words) if _is_alive(int(words[1])) else ""
+
+
+def _is_alive(process: int) -> bool:
+    """Whether there is such a process. Windows has no signal that asks only."""
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # it is somebody else's
+    return True
 
 
 def _busy(text: bytes) -> CheckpointBusy:
