@@ -39,7 +39,7 @@ def list_checkpoints(context: click.Context) -> int:
         for summary in found:
             print_json(summary)
         return ExitCode.DONE
-    rows = [[s["id"], s["kind"], s.get("batch", "?"), _state(s), _age(s["modified"]), _where(s)] for s in found]
+    rows = [[s["id"], s["kind"], s.get("batch", "?"), state_of(s), _age(s["modified"]), _where(s)] for s in found]
     print_table(["checkpoint", "kind", "batch", "state", "used", "where"], rows)
     return ExitCode.DONE
 
@@ -76,7 +76,7 @@ def _upload_lines(summary: dict[str, Any]) -> list[str]:
     what = "video" if summary["road"] == VIDEOS.road else "image"
     return [
         f"source   {_where(summary)}",
-        f"state    {_state(summary)}",
+        f"state    {state_of(summary)}",
         f"sent     {number(summary['images_sent'], what)}, {size(summary['bytes_sent'])}",
         f"left     {number(summary['images_left'], what)} in {number(summary['shards_left'], 'shard')}",
         f"failed   {number(summary['failures'], what)}",
@@ -86,7 +86,7 @@ def _upload_lines(summary: dict[str, Any]) -> list[str]:
 def _ingest_lines(summary: dict[str, Any]) -> list[str]:
     return [
         f"source   {_where(summary)}",
-        f"state    {_state(summary)}",
+        f"state    {state_of(summary)}",
         f"accepted {number(summary['sent'], 'reference')} in {number(summary['requests'], 'request')}",
         f"left     {number(summary['left'], 'reference')}",
         f"failed   {number(summary['failures'], 'reference')}",
@@ -96,7 +96,7 @@ def _ingest_lines(summary: dict[str, Any]) -> list[str]:
 def _export_lines(summary: dict[str, Any]) -> list[str]:
     return [
         f"target   {_where(summary)}",
-        f"state    {_state(summary)}",
+        f"state    {state_of(summary)}",
         f"here     {number(summary['files_here'], 'file')}, {size(summary['bytes_here'])}",
         f"left     {number(summary['left'], 'remote file')}",
         f"failed   {number(summary['failures'], 'remote file')}",
@@ -121,7 +121,7 @@ def forget(context: click.Context, checkpoint_id: str, *, yes: bool) -> int:
     left = summary.get("images_left", summary.get("left", 0))
     if not yes:
         what = {"upload": "images", "ingest": "references", "export": "files"}[summary["kind"]]
-        click.confirm(f"forget {summary['id']} ({_state(summary)}, {left:,} {what} left)?", abort=True, err=True)
+        click.confirm(f"forget {summary['id']} ({state_of(summary)}, {left:,} {what} left)?", abort=True, err=True)
     path = Path(summary["path"])
     lock = FileLock(path.with_suffix(".lock"))
     try:
@@ -164,7 +164,8 @@ def _find(options: Globals, beginning: str) -> dict[str, Any]:
     return (exact or found)[0]
 
 
-def _state(summary: dict[str, Any]) -> str:
+def state_of(summary: dict[str, Any]) -> str:
+    """Return in a word how far the transfer of a checkpoint is."""
     if "error" in summary:
         return "damaged"
     if summary["kind"] == "export":

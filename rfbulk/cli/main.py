@@ -49,6 +49,7 @@ SINGLE = {
     "export": ("rfbulk.cli.export:export", "Bring the files of a batch home into a folder."),
     "verify": ("rfbulk.cli.verify:verify", "Compare what was sent, what is listed, and what the source has now."),
     "run": ("rfbulk.cli.run:run_all", "Upload, process with a workflow, bring the results home."),
+    "dashboard": ("rfbulk.cli.dashboard:dashboard", "Show on a web page what this machine remembers, live."),
 }
 """Commands that stand in no group."""
 

@@ -141,6 +141,7 @@ class Chronicle:
         self.is_stopping = False
         self._retries_before: Counter[str] = Counter()
         self._moved = Moved()
+        self._sampled = 0.0
         self._window: deque[tuple[float, int]] = deque()
         self._takers: dict[type[Event], Callable[[Any], None]] = {
             UploadProgress: self._upload,
@@ -213,15 +214,14 @@ class Chronicle:
     def _sample(self, event: Progress, moved: Moved, at_once: int) -> None:
         moved.retries, moved.failures = sum(event.retries.values()), event.failures
         last = self._moved
+        self.series.spread(self._sampled, self.now, moved.bytes - last.bytes, moved.items - last.items)
         bucket = self.series.at(self.now)
-        bucket.bytes += max(0, moved.bytes - last.bytes)
-        bucket.items += max(0, moved.items - last.items)
         bucket.retries += max(0, moved.retries - last.retries)
         bucket.failures += max(0, moved.failures - last.failures)
         bucket.at_once += at_once
         bucket.samples += 1
         bucket.most_at_once = max(bucket.most_at_once, at_once)
-        self.progress, self._moved = event, moved
+        self.progress, self._moved, self._sampled = event, moved, self.now
         self._window.append((event.seconds, moved.bytes))
         while len(self._window) > 1 and event.seconds - self._window[0][0] > WINDOW_SECONDS:
             self._window.popleft()
@@ -257,7 +257,7 @@ class Chronicle:
         self.troubles.append(Trouble(self.now, event.name + more, event.cause, event.detail, event.delay))
 
     def _request_retried(self, event: RequestRetried) -> None:
-        self.troubles.append(Trouble(self.now, event.operation, event.cause, "", event.delay))
+        self.troubles.append(Trouble(self.now, event.operation.removesuffix(" for"), event.cause, "", event.delay))
 
     def _warned(self, event: Warned) -> None:
         self.warnings.append(event.text)
@@ -282,7 +282,8 @@ class Chronicle:
     def _phase_changed(self, event: PhaseChanged) -> None:
         if event.phase == "stopping":
             self.is_stopping = True
-        if len(self.phases) < MOST_PHASES:
+        is_same = bool(self.phases) and self.phases[-1].name == event.phase
+        if not is_same and len(self.phases) < MOST_PHASES:
             self.phases.append(Span(event.phase, self.now))
 
     def _run_stepped(self, event: RunStepped) -> None:
@@ -293,7 +294,7 @@ class Chronicle:
 
     def _transfer_begun(self, event: TransferBegun) -> None:
         self._retries_before = self.retries
-        self.progress, self.confirm, self._moved = None, None, Moved()
+        self.progress, self.confirm, self._moved, self._sampled = None, None, Moved(), self.now
         self._window.clear()
         if event.kind == "upload":
             self.map = ShardMap()

@@ -60,7 +60,7 @@ class Painter:
         chronicle = self._chronicle
         series, cells = chronicle.series, chronicle.map
         is_other_scale = series.halvings != self._halvings
-        since = 0 if is_other_scale else max(0, self._buckets - 1)
+        since = 0 if is_other_scale else min(series.changed_from, self._buckets)
         is_other_map = cells is not self._map or cells.per_cell != self._per_cell
         changed = range(cells.cells) if is_other_map else sorted(cells.changed)
         found = {
@@ -72,6 +72,7 @@ class Painter:
         self._halvings, self._buckets, self._named = series.halvings, len(series.buckets), len(chronicle.named)
         self._map, self._per_cell = cells, cells.per_cell
         cells.changed.clear()
+        series.changed_from = len(series.buckets)
         return found
 
 

@@ -39,24 +39,46 @@ class Series:
     """Buckets of equal length, from second 0 on. Holds at most `most` of them: 600 are 60 KB, however long it lasts.
 
     `step_seconds` doubles each time that the room ends, and `halvings` counts how often it did: who has copied
-    buckets copies all of them again then.
+    buckets copies all of them again then. `changed_from` is the first that differs since it was last set.
     """
 
     def __init__(self, *, step_seconds: float = FIRST_STEP_SECONDS, most: int = MOST_BUCKETS) -> None:
         self.step_seconds = step_seconds
         self.halvings = 0
+        self.changed_from = 0
         self.buckets: list[Bucket] = []
         self._most = most
 
     def at(self, seconds: float) -> Bucket:
-        """Return the bucket of a moment, to add to. Moments before the last one count for that."""
-        place = int(max(0.0, seconds) / self.step_seconds)
-        while place >= self._most:
+        """Return the bucket of a moment, to add to."""
+        place = self._reach(seconds)
+        self.changed_from = min(self.changed_from, place)
+        return self.buckets[place]
+
+    def spread(self, since: float, until: float, moved: int, items: int) -> None:
+        """Add what was moved in a span of time to its buckets, to each as much as it has of the span."""
+        moved, items = max(0, moved), max(0, items)
+        last = self._reach(until)
+        first = min(last, int(max(0.0, since) / self.step_seconds))
+        self.changed_from = min(self.changed_from, first)
+        begun = max(since, first * self.step_seconds)
+        span = until - begun
+        put_bytes = put_items = 0
+        for place in range(first, last + 1):
+            share = min(1.0, ((place + 1) * self.step_seconds - begun) / span) if span > 0 and place < last else 1.0
+            bytes_by_then, items_by_then = round(moved * share), round(items * share)
+            self.buckets[place].bytes += bytes_by_then - put_bytes
+            self.buckets[place].items += items_by_then - put_items
+            put_bytes, put_items = bytes_by_then, items_by_then
+
+    def _reach(self, seconds: float) -> int:
+        """Make room up to a moment, and return its place."""
+        while int(max(0.0, seconds) / self.step_seconds) >= self._most:
             self._halve()
-            place = int(seconds / self.step_seconds)
+        place = int(max(0.0, seconds) / self.step_seconds)
         while len(self.buckets) <= place:
             self.buckets.append(Bucket())
-        return self.buckets[max(place, len(self.buckets) - 1)]
+        return place
 
     def _halve(self) -> None:
         joined = self.buckets[::2]

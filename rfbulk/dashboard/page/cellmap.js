@@ -70,6 +70,7 @@ export class CellMap {
     this.none.hidden = hasCells;
     this.none.textContent = this.isSent ? "No shards have been planned yet." : "This command sends no shards.";
     if (!hasCells) return;
+    this.pitch = map.cells.length > 400 ? 14 : 20;
     const columns = this.columns();
     const height = Math.ceil(map.cells.length / columns) * this.pitch;
     this.picture.setAttribute("viewBox", `0 0 ${this.picture.clientWidth || this.place.clientWidth} ${height}`);
@@ -92,7 +93,7 @@ export class CellMap {
     const at = this.at ?? 0;
     for (const [name, value] of Object.entries({ "aria-valuemax": map.cells.length, "aria-valuenow": at + 1, "aria-valuetext": this.words(at) })) this.picture.setAttribute(name, String(value));
     put(this.legend, NAMES.flatMap((name, state) => (map.totals[state] || [PLANNED, SENT].includes(state)
-      ? [make("div", {}, make("dt", {}, sample(state), ` ${TEXTS[name]}`), make("dd", {}, count(map.totals[state])))] : [])));
+      ? [make("div", {}, make("dt", {}, sample(state), TEXTS[name]), make("dd", {}, count(map.totals[state])))] : [])));
   }
 }
 

@@ -5,7 +5,7 @@ const LANES = { speed: 132, once: 64, trouble: 34 };
 const GAP = 30;
 const LEFT = 76;
 const RIGHT = 10;
-const TOP = 20;
+const TOP = 36;
 const HEIGHT = TOP + LANES.speed + LANES.once + LANES.trouble + 2 * GAP + 22;
 const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800];
 const [BYTES, ITEMS, RETRIES, FAILURES, ONCE, SAMPLES, MOST] = [0, 1, 2, 3, 4, 5, 6];
@@ -28,10 +28,12 @@ export class TimeChart {
     new ResizeObserver(() => this.render()).observe(place);
   }
 
-  get buckets() { return this.model?.series.buckets ?? []; }
+  get buckets() { return this.whole ?? []; }
 
   show(model) {
     this.model = model;
+    const { buckets } = model.series;
+    this.whole = model.ending || buckets.length < 2 ? buckets : buckets.slice(0, -1); // the last one is still being filled
     this.render();
   }
 
@@ -109,19 +111,20 @@ export class TimeChart {
   }
 
   phases(x, step, width) {
-    let free = -Infinity;
-    return this.model.phases.flatMap(({ name, began }) => {
+    const labels = []; // phases that began close to each other share one
+    const lines = this.model.phases.map(({ name, began }) => {
       const place = x(began / step);
-      const line = draw("line", { class: "mark", x1: place, x2: place, y1: 6, y2: HEIGHT - 18 });
-      const wide = name.length * 6.2 + 10;
-      if (place < free || place + wide > width) return [line];
-      free = place + wide;
-      return [line, draw("text", { x: place + 4, y: 11 }, name)];
+      const last = labels.at(-1);
+      if (last && place < last.place + last.name.length * 6.2 + 12) last.name += `, ${name}`;
+      else labels.push({ place, name });
+      return draw("line", { class: "mark", x1: place, x2: place, y1: 6, y2: HEIGHT - 18 });
     });
+    const isRoomy = ({ place, name }) => place + name.length * 6.2 < width;
+    return [...lines, ...labels.map((label) => draw("text", { x: isRoomy(label) ? label.place + 4 : label.place - 4, y: 11, "text-anchor": isRoomy(label) ? "start" : "end" }, label.name))];
   }
 
   lane({ top, height }, width, name, ticks, most, label) {
-    const found = [draw("text", { class: "name", x: 0, y: top - 5 + (top === TOP ? 0 : 0) }, name)];
+    const found = name ? [draw("text", { class: "name", x: LEFT, y: top - 7 }, name)] : [];
     for (const tick of ticks) {
       const y = top + height - (tick / most) * height;
       found.push(draw("line", { class: "grid", x1: LEFT, x2: width - RIGHT, y1: y, y2: y }));
@@ -147,12 +150,16 @@ export class TimeChart {
 
   once(lane, x, width) {
     const means = this.buckets.map((bucket) => (bucket[SAMPLES] ? bucket[ONCE] / bucket[SAMPLES] : null));
+    for (let index = 1, gap = 0; index < means.length; index += 1) { // samples come twice a second, and not to the dot
+      gap = means[index] === null ? gap + 1 : 0;
+      if (gap && gap * this.model.series.step <= 2) means[index] = means[index - 1];
+    }
     const { ticks, most } = scale(Math.max(1, ...this.buckets.map((bucket) => bucket[MOST])), 1000, 2);
     const y = (value) => (lane.top + lane.height - (value / most) * lane.height).toFixed(1);
     const path = (values) => values.reduce((text, value, index) => (value === null ? text : `${text}${index && values[index - 1] !== null ? "L" : "M"}${x(index + 0.5).toFixed(1)},${y(value)}`), "");
     return [
       ...this.lane(lane, width, "at once", ticks, most, count),
-      draw("path", { class: "most", d: path(this.buckets.map((bucket, index) => (means[index] === null ? null : bucket[MOST]))) }),
+      draw("path", { class: "most", d: path(this.buckets.map((bucket, index) => (means[index] === null ? null : Math.max(means[index], bucket[MOST])))) }),
       draw("path", { class: "stroke", d: path(means) }),
     ];
   }
@@ -169,11 +176,12 @@ export class TimeChart {
       if (failed) found.push(draw("rect", { class: "fail", x: x(index), y: base - again - failed, width: wide, height: failed }));
       return found;
     });
-    return [...this.lane(lane, width, "retries ▮ failures ▮", [0, most], most, count), ...this.keys(lane), ...bars];
+    return [...this.lane(lane, width, "", [0, most], most, count), ...this.keys(lane), ...bars];
   }
 
-  keys(lane) { // the two signs of the lane's name, in the colours of the bars
-    return [draw("rect", { class: "retry", x: 44, y: lane.top - 14, width: 9, height: 9 }), draw("rect", { class: "fail", x: 107, y: lane.top - 14, width: 9, height: 9 })];
+  keys(lane) { // the lane's name, with the colours of its bars
+    return [["retry", "tried again", LEFT], ["fail", "failures, on top", LEFT + 90]].flatMap(([kind, words, x]) =>
+      [draw("rect", { class: kind, x, y: lane.top - 16, width: 9, height: 9 }), draw("text", { class: "name", x: x + 14, y: lane.top - 7 }, words)]);
   }
 
   cursor(x) {

@@ -246,11 +246,12 @@ function failures() {
     return button;
   });
   const shown = model.files.filter((file) => filter === null || file.reason === filter);
-  const rows = shown.map((file) => [file.path, file.reason, file.detail]);
+  const hasDetails = shown.some((file) => file.detail);
+  const rows = shown.map((file) => [file.path, file.reason, ...(hasDetails ? [file.detail] : [])]);
   const caption = `${count(shown.length)} shown of ${count(filter === null ? all : model.reasons[filter])}${model.files.length < all ? `; the first ${count(model.files.length)} of all are kept here, --report FILE.jsonl names every one` : ""}`;
   const place = at("failures");
   const focused = place.contains(document.activeElement) ? document.activeElement.dataset.reason : undefined;
-  const isNew = put(place, make("div", { class: "chips", role: "group", "aria-label": "Show failures of one reason" }, chips), scrolled("Files that failed", table(caption, ["file", "reason", "detail"], rows)));
+  const isNew = put(place, make("div", { class: "chips", role: "group", "aria-label": "Show failures of one reason" }, chips), scrolled("Files that failed", table(caption, ["file", "reason", ...(hasDetails ? ["detail"] : [])], rows)));
   if (!isNew) for (const chip of place.querySelectorAll("button")) chip.setAttribute("aria-pressed", String((chip.dataset.reason || null) === filter));
   if (isNew && focused !== undefined) [...place.querySelectorAll("button")].find((chip) => chip.dataset.reason === focused)?.focus();
   return true;
@@ -261,8 +262,9 @@ function retries() {
   const most = Math.max(1, ...found.map(([, value]) => value));
   put(at("retries"), found.length ? table("How often, by cause", ["cause", "times#", ""], found.map(([cause, value]) => [cause, count(value), gauge(value / most, "warn")])) : empty(model.ending ? "Nothing had to be tried again." : "Nothing has had to be tried again."));
   const troubles = model.troubles.slice(-12).reverse();
-  const rows = troubles.map((each) => [clock(model.about.began + each.seconds), each.subject, each.cause + (each.delay === null ? "" : `, again in ${duration(each.delay)}`) + (each.detail && each.detail !== each.cause ? `: ${each.detail}` : "")]);
-  put(at("troubles"), rows.length ? scrolled("Latest troubles", table("The latest first; all of them passed or were tried again", ["when", "what", "why"], rows)) : empty("None."));
+  const lines = troubles.map((each) => make("li", {}, make("time", {}, clock(model.about.began + each.seconds)), make("b", {}, each.subject), ` ${each.cause}${each.delay === null ? "" : `, again in ${duration(each.delay)}`}`,
+    each.detail && each.detail !== each.cause ? make("span", {}, each.detail) : null));
+  put(at("troubles"), lines.length ? scrolled("Latest troubles, the latest first", make("ul", { class: "log" }, lines)) : empty("None."));
 }
 
 function jobs() {

@@ -18,8 +18,8 @@ export function duration(seconds) {
   return `${Math.floor(minutes / 1440)} d ${Math.floor((minutes % 1440) / 60)} h`;
 }
 
-export const clock = (unix) => new Date(unix * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
-export const day = (unix) => new Date(unix * 1000).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
+export const clock = (unix) => new Date(unix * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+export const day = (unix) => new Date(unix * 1000).toLocaleString([], { dateStyle: "medium", timeStyle: "short", hourCycle: "h23" });
 export const percent = (part, whole) => (whole > 0 ? `${Math.min(100, (100 * part) / whole).toFixed(part < whole && part / whole > 0.99 ? 1 : 0)} %` : "");
 export const many = (value, noun) => `${count(value)} ${noun}${value === 1 ? "" : "s"}`;
 export const plural = (value, nouns) => `${count(value)} ${value === 1 ? nouns.replace(/s$/, "") : nouns}`;
@@ -31,14 +31,14 @@ export const visible = (text) => String(text).replace(/[\u0000-\u001f\u007f-\u00
 export function make(name, attributes = {}, ...children) {
   const element = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) if (value !== null && value !== undefined && value !== false) element.setAttribute(key, value === true ? "" : value);
-  for (const child of children.flat()) if (child !== null && child !== undefined) element.append(child.nodeType ? child : document.createTextNode(visible(child)));
+  for (const child of children.flat(Infinity)) if (child !== null && child !== undefined) element.append(child.nodeType ? child : document.createTextNode(visible(child)));
   return element;
 }
 
 export function draw(name, attributes = {}, ...children) {
   const element = document.createElementNS("http://www.w3.org/2000/svg", name);
   for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  for (const child of children.flat()) element.append(child.nodeType ? child : document.createTextNode(visible(child)));
+  for (const child of children.flat(Infinity)) element.append(child.nodeType ? child : document.createTextNode(visible(child)));
   return element;
 }
 
