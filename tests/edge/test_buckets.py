@@ -13,6 +13,7 @@ from rfbulk.edge.bucket_stores import Patience
 from rfbulk.edge.bucket_troubles import BucketTrouble
 from rfbulk.edge.buckets import Bucket, ObjectDenied, ObjectGone, ObjectReplaced, open_bucket
 from rfbulk.errors import NotAuthorised, RfbulkError, SourceError, TroublePassing
+from rfbulk.settings import RELAY_OVERHEAD_BYTES, SHARD_MEMORY_BYTES, UploadOptions
 from tests.support.google_store import GoogleStore, google_store
 
 POLICY = RetryPolicy(first_seconds=0.01, cap_seconds=0.01, budget_seconds=5.0)
@@ -157,6 +158,16 @@ def test_a_stream_that_breaks_off_goes_on_where_it_was(store: GoogleStore, bucke
     store.faults["a.mp4"] = ["short", "short", "503"]
     assert stream_of(bucket, "a.mp4") == data
     assert not store.faults["a.mp4"]
+
+
+def test_a_streams_pieces_are_what_the_memory_is_reckoned_with(store: GoogleStore, bucket: Bucket) -> None:
+    """Three of them are held for each video in flight, however large it is."""
+    store.put("pics", "a.mp4", bytes(20 << 20))
+    sizes = [len(piece) for piece in bucket.stream("a.mp4")[1]]
+    assert sum(sizes) == 20 << 20
+    assert max(sizes) < 1 << 20
+    each = SHARD_MEMORY_BYTES + 3 * (1 << 20) + RELAY_OVERHEAD_BYTES
+    assert UploadOptions(memory_bytes=7 * each).most_streams_at_once == 7
 
 
 def test_a_stream_goes_on_with_no_other_version(store: GoogleStore, bucket: Bucket) -> None:
