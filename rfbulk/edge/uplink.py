@@ -90,17 +90,23 @@ class _SourceFailed(Exception):
 def _send_body(line: Line, chunks: Iterator[Chunk], length: int, call: Call, stall_seconds: float) -> None:
     """Send the chunks, or those before the store answered or closed the connection."""
 
+    moved = 0
+
     def on_sent(count: int) -> None:
+        nonlocal moved
         call.bytes_sent += count
         call.is_complete = call.bytes_sent == length
         call.on_bytes(count)
+        moved += count
+        if moved >= PIECE_BYTES:
+            moved = 0
+            line.limit(stall_seconds)
 
     for chunk in chunks:
-        view = memoryview(chunk)
-        for start in range(0, len(chunk), PIECE_BYTES):
-            line.limit(stall_seconds)
-            if not line.send(view[start : start + PIECE_BYTES], on_sent):
-                return
+        moved = 0
+        line.limit(stall_seconds)
+        if not line.send(chunk, on_sent):
+            return
     call.is_complete = call.bytes_sent == length
 
 
