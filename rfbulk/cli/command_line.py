@@ -10,7 +10,7 @@ import click
 
 from rfbulk.core.redaction import excerpt
 from rfbulk.core.secrets import REDACTED
-from rfbulk.core.wording import plain
+from rfbulk.core.wording import duration, plain, size
 
 _KEY_OPTION: Final = "--api-key"
 _LONGEST: Final = 1000
@@ -48,7 +48,10 @@ def settings_shown(context: click.Context) -> list[tuple[str, str]]:
             continue
         source = context.get_parameter_source(parameter.name or "")
         is_given = source is not None and source is not click.core.ParameterSource.DEFAULT
-        (given if is_given else defaults).append((_name_of(parameter), _value_of(value)))
+        if is_given:
+            given.append((_name_of(parameter), _value_of(parameter, value)))
+        elif value is not False:
+            defaults.append((_name_of(parameter), f"{_value_of(parameter, parameter.default)} (default)"))
     return [*given, *defaults]
 
 
@@ -58,7 +61,11 @@ def _name_of(parameter: click.Parameter) -> str:
     return max(parameter.opts, key=len)
 
 
-def _value_of(value: Any) -> str:
+def _value_of(parameter: click.Parameter, value: Any) -> str:
+    if parameter.type.name == "size" and isinstance(value, int):
+        return size(value)
+    if parameter.type.name == "duration" and isinstance(value, float):
+        return duration(value)
     if isinstance(value, tuple | list):
         shown = ", ".join(shown_word(str(each)) for each in value[:_MOST_SHOWN])
         return shown + (f" and {len(value) - _MOST_SHOWN:,} more" if len(value) > _MOST_SHOWN else "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import platform
 import re
 import sys
@@ -9,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -20,15 +22,19 @@ from rfbulk import __version__
 from rfbulk.cli.command_line import settings_shown, shown_line
 from rfbulk.cli.options import ExitCode
 from rfbulk.cli.printing import plain
-from rfbulk.cli.running import exit_code_of, interrupted_code
+from rfbulk.cli.running import exit_code_of, interrupted_code, settings_of
+from rfbulk.client.context import uploads_dir
 from rfbulk.errors import RfbulkError, UsageError
+from rfbulk.events import TransferBegun
 
 if TYPE_CHECKING:
     from rfbulk.cli.running import Command, Session
     from rfbulk.dashboard.address import Address
+    from rfbulk.dashboard.cells import Place
     from rfbulk.dashboard.chronicle import Chronicle
     from rfbulk.dashboard.picture import About
     from rfbulk.events import Event
+    from rfbulk.settings import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -156,13 +162,14 @@ class Watch:
     async def _chronicle(self, session: Session) -> AsyncIterator[Watched]:
         from rfbulk.dashboard.chronicle import Chronicle  # noqa: PLC0415
 
-        chronicle = Watched(Chronicle(), self.tell_trouble)
+        chronicle = Watched(Chronicle(), partial(states_before, settings_of(session.options)), self.tell_trouble)
         session.watchers.append(chronicle.take)
         session.readers_of_reports.append(chronicle.report)
         try:
             async with self._served(chronicle.chronicle):
                 yield chronicle
         finally:
+            await chronicle.finish()
             await self._write_report(chronicle.chronicle)
 
     @asynccontextmanager
@@ -200,12 +207,19 @@ class Watch:
 
 
 class Watched:
-    """A chronicle that is told the time, and whose defects harm nobody."""
+    """A chronicle that is told the time and what earlier runs did, and whose defects harm nobody."""
 
-    def __init__(self, chronicle: Chronicle, on_trouble: Callable[[Exception], None]) -> None:
+    def __init__(
+        self,
+        chronicle: Chronicle,
+        states: Callable[[str], dict[int, Place | None]],
+        on_trouble: Callable[[Exception], None],
+    ) -> None:
         self.chronicle = chronicle
+        self._states = states
         self._began = time.monotonic()
         self._on_trouble = on_trouble
+        self._reading: asyncio.Future[None] | None = None
 
     @property
     def now(self) -> float:
@@ -216,8 +230,23 @@ class Watched:
         """Take note of an event."""
         try:
             self.chronicle.take(event, self.now)
+            if isinstance(event, TransferBegun) and event.kind == "upload":
+                self._reading = asyncio.ensure_future(self._seed(event.batch_id))
         except Exception as error:  # noqa: BLE001 - a broken page never harms the transfer
             self._on_trouble(error)
+
+    async def _seed(self, batch: str) -> None:
+        """Where an upload is resumed, the map begins with what its checkpoint says, read in a thread."""
+        try:
+            self.chronicle.seed(await anyio.to_thread.run_sync(self._states, batch))
+        except Exception as error:  # noqa: BLE001 - as above
+            self._on_trouble(error)
+
+    async def finish(self) -> None:
+        """Wait for what is being read."""
+        if self._reading is not None:
+            with anyio.CancelScope(shield=True):
+                await self._reading
 
     def report(self, report: Any) -> None:
         """Keep what a transfer returned."""
@@ -247,6 +276,15 @@ async def _with_ending(session: Session, command: Command, watched: Watched) -> 
             code = interrupted_code(session)
         watched.chronicle.end(Ending(int(code), WORDS[code], error_text), watched.now)
     return returned
+
+
+def states_before(settings: Settings, batch: str) -> dict[int, Place | None]:
+    """Return where earlier runs left the shards of the upload into `batch` that this process works on. Blocks."""
+    from rfbulk.dashboard.cells import PLACES  # noqa: PLC0415
+    from rfbulk.edge.overview import states_of_upload  # noqa: PLC0415
+
+    states = states_of_upload(uploads_dir(settings), batch)
+    return {number: PLACES.get(state.name.lower()) for number, state in states.items()}
 
 
 def say_where(url: str) -> None:

@@ -25,6 +25,19 @@ class Place(IntEnum):
     FAILED = 6
 
 
+PLACES: Final = {
+    "planned": Place.PLANNED,
+    "granted": Place.PLANNED,
+    "unsure": Place.UNSURE,
+    "sent": Place.SENT,
+    "indexed": Place.INDEXED,
+    "failed": Place.FAILED,
+    "listed": Place.PLANNED,
+    "landing": Place.PLANNED,
+    "fetched": Place.SENT,
+}
+"""Where the states of checkpoints stand, of shards and of remote files, as long as nobody works on them."""
+
 _UNHEARD: Final = 7
 """Nothing was told of it: planned, or dealt with by an earlier run."""
 

@@ -8,25 +8,15 @@ from typing import Any, Final
 
 import msgspec
 
-from rfbulk.dashboard.cells import Place
+from rfbulk.dashboard.cells import PLACES, Place
 
 WINDOW_SECONDS: Final = 15.0
 MOST_LISTED: Final = 500
-_PLACES: Final = {
-    "planned": Place.PLANNED,
-    "listed": Place.PLANNED,
-    "granted": Place.SENDING,
-    "landing": Place.SENDING,
-    "unsure": Place.UNSURE,
-    "sent": Place.SENT,
-    "fetched": Place.SENT,
-    "indexed": Place.INDEXED,
-    "failed": Place.FAILED,
-}
+_UNDER_WAY: Final = frozenset({"granted", "landing"})
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One checkpoint. `done`, `left` and `failed` count `unit`; `rates` are of the last seconds, while it is worked on."""
+    """One checkpoint. `done`, `left` and `failed` count `unit`; rates are of the last seconds, while it is held."""
 
     id: str
     kind: str
@@ -126,11 +116,9 @@ def cells_of(detail: dict[str, Any], *, is_held: bool) -> dict[str, Any]:
     """Return the map of one checkpoint as the page draws it. What nobody works on is not being sent."""
     found: dict[int, list[int]] = {}
     for cell, state, count in detail.get("cells", []):
-        place = _PLACES.get(state)
+        place = Place.SENDING if is_held and state in _UNDER_WAY else PLACES.get(state)
         if place is None:
             continue
-        if place is Place.SENDING and not is_held:
-            place = Place.PLANNED
         found.setdefault(cell, [0] * len(Place))[place] += count
     totals = [sum(counts[place] for counts in found.values()) for place in Place]
     return {

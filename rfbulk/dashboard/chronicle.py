@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from rfbulk.core.forecast import History, time_left
 from rfbulk.dashboard.cells import Place, ShardMap
 from rfbulk.dashboard.series import Series
 from rfbulk.events import (
@@ -143,6 +144,7 @@ class Chronicle:
         self._moved = Moved()
         self._sampled = 0.0
         self._window: deque[tuple[float, int]] = deque()
+        self._history = History()
         self._takers: dict[type[Event], Callable[[Any], None]] = {
             UploadProgress: self._upload,
             ExportProgress: self._export,
@@ -184,6 +186,11 @@ class Chronicle:
         if getattr(report, "is_confirmed", False) and hasattr(report, "shards_sent"):
             self.map.confirm()
 
+    def seed(self, places: dict[int, Place | None]) -> None:
+        """Learn where earlier runs left their shards, None: split into others."""
+        self.map.seed(places)
+        self.revision += 1
+
     @property
     def rate(self) -> float:
         """Bytes per second over the last seconds."""
@@ -191,6 +198,20 @@ class Chronicle:
             return 0.0
         (began, first), (ended, last) = self._window[0], self._window[-1]
         return (last - first) / (ended - began) if ended > began else 0.0
+
+    @property
+    def time_left(self) -> str:
+        """How long what is known to be left takes and how sure that is, in words; empty while nobody knows."""
+        match self.progress:
+            case UploadProgress() as progress if self.ending is None:
+                forecast = self._history.forecast(progress.bytes_planned - through(progress), progress.rest_seconds)
+                return time_left(forecast, is_final=progress.scan_finished)
+            case ExportProgress() as progress if self.ending is None:
+                done = progress.files_fetched + progress.files_here + progress.failures
+                forecast = self._history.forecast(progress.files_listed - done, progress.rest_seconds)
+                return time_left(forecast, is_final=progress.listing_finished)
+            case _:
+                return ""
 
     @property
     def retries(self) -> Counter[str]:
@@ -204,9 +225,11 @@ class Chronicle:
         self.map.reach(event.shards_planned)
         moved = Moved(event.bytes_on_the_wire, event.images_sent - event.images_before)
         self._sample(event, moved, event.shards_in_flight)
+        self._history.note(event.seconds, through(event) - event.bytes_before)
 
     def _export(self, event: ExportProgress) -> None:
         self._sample(event, Moved(event.bytes_received, event.files_fetched), event.fetches_in_flight)
+        self._history.note(event.seconds, event.files_fetched)
 
     def _ingest(self, event: IngestProgress) -> None:
         self._sample(event, Moved(0, event.accepted - event.accepted_before), 0)
@@ -296,6 +319,7 @@ class Chronicle:
         self._retries_before = self.retries
         self.progress, self.confirm, self._moved, self._sampled = None, None, Moved(), self.now
         self._window.clear()
+        self._history = History()
         if event.kind == "upload":
             self.map = ShardMap()
         if len(self.transfers) < MOST_TRANSFERS:
@@ -306,3 +330,8 @@ class Chronicle:
         if transfer is not None:
             transfer.ended, transfer.error = self.now, event.error
             transfer.done, transfer.total, transfer.failures = event.done, event.total, event.failures
+
+
+def through(progress: UploadProgress) -> int:
+    """Image bytes that are through, those in flight taken in. In flight are tars, larger than what they hold."""
+    return min(progress.bytes_planned, progress.bytes_sent + progress.bytes_in_flight)

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from rfbulk.dashboard.chronicle import Chronicle, Progress
 
 MOST_TROUBLES_SHOWN: Final = 30
-RECENT_SECONDS: Final = 60.0
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,7 +103,7 @@ def _present(chronicle: Chronicle) -> dict[str, Any]:
         "transfers": msgspec.to_builtins(chronicle.transfers),
         "progress": _progress(chronicle.progress),
         "rate": chronicle.rate,
-        "left": msgspec.to_builtins(seconds_left(chronicle)),
+        "left": chronicle.time_left,
         "confirm": msgspec.to_builtins(chronicle.confirm),
         "jobs": [
             {"job": job, "stages": msgspec.to_builtins([stages[key] for key in sorted(stages)])}
@@ -123,42 +122,3 @@ def _progress(progress: Progress | None) -> dict[str, Any] | None:
     kinds = {UploadProgress: "upload", ExportProgress: "export", IngestProgress: "ingest"}
     values: dict[str, Any] = msgspec.to_builtins(progress)
     return {"kind": kinds[type(progress)]} | values
-
-
-class Left(msgspec.Struct, frozen=True):
-    """How long it may take still: as it went on the whole, and between which two, in seconds."""
-
-    likely: float
-    least: float
-    most: float
-
-
-def seconds_left(chronicle: Chronicle) -> Left | None:
-    """Estimate from this run's average and from its last minute; None while nobody can know."""
-    progress = chronicle.progress
-    if chronicle.ending is not None or progress is None or progress.seconds <= 0:
-        return None
-    match progress:
-        case UploadProgress(scan_finished=True):
-            through = min(progress.bytes_planned, progress.bytes_sent + progress.bytes_in_flight)
-            done, left = through - progress.bytes_before, progress.bytes_planned - through
-            recent = _recent(chronicle, "bytes")
-        case ExportProgress(listing_finished=True):
-            done = progress.files_fetched
-            left = progress.files_listed - progress.files_fetched - progress.files_here - progress.failures
-            recent = _recent(chronicle, "items")
-        case _:
-            return None
-    if done <= 0 or left < 0:
-        return None
-    likely = left * progress.seconds / done
-    lately = left / recent if recent > 0 else likely
-    return Left(likely, min(likely, lately), max(likely, lately))
-
-
-def _recent(chronicle: Chronicle, field: str) -> float:
-    """How much a second, over the last minute or what resolution there is."""
-    series = chronicle.series
-    count = max(2, round(RECENT_SECONDS / series.step_seconds))
-    buckets = series.buckets[-count:]
-    return float(sum(getattr(bucket, field) for bucket in buckets)) / (len(buckets) * series.step_seconds or 1.0)

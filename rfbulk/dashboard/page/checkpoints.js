@@ -73,13 +73,16 @@ function list() {
   const lines = shown.map((row) => [choice(row), pill(row), amounts(row), rate(row), day(row.used), row.where.join(", ")]);
   const grid = table(`${count(shown.length)} shown, the one used last first; a batch's name opens it below`, ["batch", "standing", "how far", "rate#", "used", "where"], lines);
   grid.classList.add("shelf");
-  [...grid.tBodies[0].rows].forEach((line, index) => { if (key(shown[index]) === chosen) line.setAttribute("aria-selected", "true"); });
   if (put(place, grid) && focused) place.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
-  else for (const line of place.querySelectorAll("tbody tr")) line.toggleAttribute("aria-selected", line.querySelector("button").dataset.key === chosen);
+  for (const button of place.querySelectorAll("tbody button")) {
+    const isChosen = button.dataset.key === chosen;
+    button.setAttribute("aria-expanded", String(isChosen));
+    button.closest("tr").classList.toggle("chosen", isChosen);
+  }
 }
 
 function choice(row) {
-  const button = make("button", { type: "button", "data-key": key(row), "aria-expanded": String(key(row) === chosen) }, row.batch || row.id);
+  const button = make("button", { type: "button", "data-key": key(row), "aria-controls": "one" }, row.batch || row.id);
   button.addEventListener("click", () => { location.hash = encodeURIComponent(key(row)); choose(key(row), true); });
   return [button, make("small", { class: "muted" }, ` ${row.kind}`)];
 }

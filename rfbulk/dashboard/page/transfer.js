@@ -204,12 +204,7 @@ function ingest(p) {
 
 const total = (counts) => Object.values(counts).reduce((sum, each) => sum + each, 0);
 
-function left() {
-  const found = model.left;
-  if (!found) return "";
-  const range = found.most - found.least > 0.2 * found.likely && found.most > 20 ? ` (${duration(found.least)} to ${duration(found.most)})` : "";
-  return `, about ${duration(found.likely)} left${range}`;
-}
+const left = () => (model.left ? `; ${model.left}` : "");
 
 function elapsed() {
   const since = model.ending || !isLinked ? 0 : (performance.now() - model.heard) / 1000;
