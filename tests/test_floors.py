@@ -29,10 +29,23 @@ FLOORS = {
     # its workers do what processes of ours do, and are told by words of their own
     "cluster": {"__version__", "cluster", "senders", "receivers", "core", "edge", "errors", "settings"},
     "client": {"client", "pipeline", "edge", "senders", "receivers", "workers", "cluster"} | LOWEST,
+    # made of events alone, so that an application can have it without the rest
+    "metrics": {"__version__", "metrics", "core.forecast", "errors", "events"},
     # it is told events and reads nothing: the command line joins it to what it shows
     "dashboard": {"dashboard", "core", "errors", "events"},
     "emulator": {"emulator"},
-    "cli": {"__version__", "cli", "workers.starting", "client", "pipeline.preview", "dashboard", "edge", "emulator"} | LOWEST,
+    "cli": {
+        "__version__",
+        "cli",
+        "workers.starting",
+        "client",
+        "pipeline.preview",
+        "dashboard",
+        "metrics",
+        "edge",
+        "emulator",
+    }
+    | LOWEST,
     "": {"client"} | LOWEST,
     "__main__": {"cli"},
 }
@@ -41,7 +54,18 @@ FLOORS = {
 LIBRARIES = {
     "aiofiles": {"edge"},
     "aiohttp": {"dashboard", "edge", "emulator"},
-    "anyio": {"client", "pipeline", "edge", "senders", "receivers", "workers", "cluster", "emulator", "cli", "dashboard"},
+    "anyio": {
+        "client",
+        "pipeline",
+        "edge",
+        "senders",
+        "receivers",
+        "workers",
+        "cluster",
+        "emulator",
+        "cli",
+        "dashboard",
+    },
     "click": {"cli"},
     "crc32c": {"core.checksums", "emulator"},
     "dask": {"cluster"},
@@ -63,6 +87,7 @@ LIBRARIES = {
     "obstore": {"edge"},
     "orjson": {"core.wire", "edge", "emulator", "cli"},
     "platformdirs": {"client.context", "cli"},
+    "prometheus_client": {"metrics"},
     "rich": {"cli"},
     "sqlite3": {"edge", "emulator"},
     "uvloop": {"cli"},

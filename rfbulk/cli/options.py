@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from rfbulk.cli.metrics import MetricsAddress, parse_metrics_address
+
 if TYPE_CHECKING:
     from rfbulk.workers.starting import Spares
 
@@ -52,6 +54,7 @@ class Globals:
     log_file: Path | None = None
     log_file_size: int = 64 << 20
     log_file_keep: int = 10
+    metrics: MetricsAddress | None = None
     emulator: bool = False
     emulator_dir: Path | None = None
     spares: Spares | None = None
@@ -129,6 +132,7 @@ def _auto_or_number(text: str) -> int | None:
 
 SIZE = Worded("size", parse_size)
 DURATION = Worded("duration", parse_duration)
+METRICS = Worded("address", parse_metrics_address)
 AUTO_OR_NUMBER = Worded("auto|n", _auto_or_number)
 
 _SHARED: list[tuple[tuple[str, ...], dict[str, Any]]] = [
@@ -155,11 +159,15 @@ _SHARED: list[tuple[tuple[str, ...], dict[str, Any]]] = [
     ),
     (
         ("--log-file-size",),
-        {"type": SIZE, "metavar": "SIZE", "help": "Begin another log file behind this size; 0: never. [default: 64MiB]"},
+        {"type": SIZE, "metavar": "SIZE", "help": "Begin a new log file behind this size; 0: never. [default: 64MiB]"},
     ),
     (
         ("--log-file-keep",),
         {"type": click.IntRange(1, 9999), "metavar": "N", "help": "Log files that are kept besides. [default: 10]"},
+    ),
+    (
+        ("--metrics",),
+        {"type": METRICS, "metavar": "[HOST:]PORT", "help": "Serve Prometheus metrics. [host: 127.0.0.1]"},
     ),
     (("--emulator",), {"is_flag": True, "help": "Start a server of the service's API for this command."}),
     (

@@ -13,6 +13,7 @@ import click
 
 from rfbulk.cli.event_log import EventLog, LogOptions, open_log
 from rfbulk.cli.lines import line_of
+from rfbulk.cli.metrics import served, words_of
 from rfbulk.cli.state import VISIBLE, State
 from rfbulk.core.wording import plain
 from rfbulk.events import (
@@ -79,17 +80,20 @@ def progress_printer(options: Globals) -> Iterator[OnEvent]:
     """Yield a callable that prints events as the options and the terminal ask for it.
 
     Raises:
-        UsageError: the log file cannot be opened.
+        UsageError: the log file cannot be opened, or metrics cannot be served.
     """
     state = State()
     with ExitStack() as stack:
         view = stack.enter_context(_view(options))
         log = _opened_log(options, stack, view)
+        metrics = _served_metrics(options, stack, view)
 
         def on_event(event: Event) -> None:
             state.take(event)
             if log is not None:
                 log.take(event)
+            if metrics is not None:
+                metrics(event)
             text = _remark(event, options.verbose)
             if text:
                 view.say(text)
@@ -117,6 +121,15 @@ def _opened_log(options: Globals, stack: ExitStack, view: View) -> EventLog | No
         return None
     wanted = LogOptions(options.log_file, options.log_file_size, options.log_file_keep)
     return stack.enter_context(open_log(wanted, lambda text: view.say(f"warning: {plain(text)}")))
+
+
+def _served_metrics(options: Globals, stack: ExitStack, view: View) -> OnEvent | None:
+    if options.metrics is None:
+        return None
+    serving = stack.enter_context(served(options.metrics))
+    for line in words_of(options.metrics, serving.url):
+        view.say(line)
+    return serving.on_event
 
 
 def _remark(event: Event, verbosity: int) -> str:
