@@ -72,7 +72,7 @@ class ShardIndexed(msgspec.Struct, frozen=True, tag="indexed"):
 class FileStored(msgspec.Struct, frozen=True, tag="file"):
     """A single file is in a simple batch; with `instead`, in the place of the one that had its name.
 
-    A video names the granted `upload` that brought it.
+    A video names the granted `upload` that brought it; `instead` is then in the place of what that had brought before.
     """
 
     batch_id: str

@@ -81,9 +81,20 @@ class Indexer:
     async def _index_video(self, stored: ObjectStored, shard: Shard, name: str) -> None:
         sha256 = await self.service.store.sha256(stored.key)
         await anyio.sleep(self.service.options.index_delay_seconds)
-        now = self.service.clock.now()
-        file = FileStored(shard.batch_id, name, stored.key, stored.size, sha256, now, upload=stored.object_name)
-        await self.service.record(file)
+        if not self._is_current(stored) and not self._is_beside:
+            return
+        await self.service.record(
+            FileStored(
+                shard.batch_id,
+                name,
+                stored.key,
+                stored.size,
+                sha256,
+                self.service.clock.now(),
+                instead=not self._is_beside,
+                upload=stored.object_name,
+            )
+        )
 
     @property
     def _is_beside(self) -> bool:

@@ -63,6 +63,8 @@ class Shard:
     indexed: int = 0
     failed: tuple[tuple[str, str], ...] = ()
     failure: str | None = None
+    file_key: str | None = None
+    """Where the bytes of a video are that this grant has brought into the batch."""
 
 
 @dataclass(slots=True)
@@ -234,10 +236,12 @@ class State:
     def _add_file(self, event: FileStored) -> None:
         batch = self.batches[event.batch_id]
         added = StoredFile(event.name, event.key, event.size, sha256=event.sha256)
+        earlier: str | None = None
         if event.upload is not None:
-            self.uploads[event.upload].status = "indexed"
+            shard = self.uploads[event.upload]
+            earlier, shard.file_key, shard.status = shard.file_key, event.key, "indexed"
         for place, present in enumerate(batch.files if event.instead else ()):
-            if present.name == event.name:
+            if present.key == earlier if event.upload is not None else present.name == event.name:
                 batch.files[place] = added
                 return
         batch.files.append(added)

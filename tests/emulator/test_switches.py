@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from rfbulk.emulator.options import SecondPut
     from tests.emulator.conftest import MakeTar, OpenPeer
 
 pytestmark = pytest.mark.anyio
@@ -68,6 +70,28 @@ async def test_a_second_put_is_indexed_again(open_peer: OpenPeer) -> None:
         await peer.emulator.settled()
         assert set(peer.emulator.ledger("b1").hashes.values()) == {2}
         assert (await peer.get("/count")).json == {"count": 4}
+
+
+@pytest.mark.parametrize(
+    ("second_put", "hashes"), [("replaces", [1]), ("indexes-again", [1, 1])], ids=["replaces", "indexes-again"]
+)
+@pytest.mark.parametrize("delay", [0.0, 0.02])
+async def test_a_second_put_of_a_video_does_as_one_of_a_shard(
+    open_peer: OpenPeer, second_put: SecondPut, hashes: list[int], delay: float
+) -> None:
+    """Of another video of the same name nothing is replaced: that has a grant of its own."""
+    async with open_peer(if_generation_match=False, second_put=second_put, index_delay_seconds=delay) as peer:
+        grants = [
+            (await peer.call("POST", "/upload/video", fileName="a.mp4")).json["signedURLDetails"] for _ in range(2)
+        ]
+        for grant, content in ((grants[0], b"first"), (grants[1], b"other"), (grants[0], b"again")):
+            assert (await peer.put(grant, content)).status == 200
+            if not delay:
+                await peer.emulator.settled()
+        await peer.emulator.settled()
+        found = peer.emulator.ledger("b1").hashes
+    again, other = (hashlib.sha256(content).hexdigest() for content in (b"again", b"other"))
+    assert (found[again], found[other], found.total()) == (1, 1, 1 + len(hashes))
 
 
 @pytest.mark.parametrize("listed", [True, False])
