@@ -15,10 +15,10 @@ import anyio.to_thread
 import pytest
 
 from rfbulk.emulator import Emulator, EmulatorOptions
-from tests.clouds.test_references import ENDPOINTS, urls_of
+from tests.clouds.test_references import ENDPOINTS
 from tests.clouds.test_relay import clips, hashes_of, images
 from tests.crash.commands import KEY, Commands, closes, together, until
-from tests.support.clouds import Bucket, NewBucket
+from tests.support.clouds import Bucket, NewBucket, references_in
 from tests.support.tls_front import tls_front
 
 pytestmark = [pytest.mark.anyio, pytest.mark.crash]
@@ -98,7 +98,7 @@ async def test_a_bucket_is_referred_to_without_a_secret(
         )
         ended = await commands.run(*line, *more, **env)
     assert (ended.code, ended.json["sent"], ended.json["is_confirmed"]) == (0, 30, True), ended
-    assert len(urls_of(emulator, "refs")) == 30
+    assert len(references_in(emulator, "refs")) == 30
     look_for_secrets(commands, plain)
 
 

@@ -24,7 +24,7 @@ from rfbulk.emulator.signing import SignedRequest, Signer
 from rfbulk.errors import NotAuthorised, UsageError
 from tests.clouds.conftest import QUICK
 from tests.clouds.test_relay import ODD, images
-from tests.support.clouds import Bucket, account_sas
+from tests.support.clouds import Bucket, account_sas, references_in
 from tests.support.tls_front import tls_front
 
 pytestmark = pytest.mark.anyio
@@ -92,13 +92,6 @@ def quick(**values: Any) -> IngestOptions:
     return IngestOptions(quiet_seconds=0.0, **values)
 
 
-def urls_of(emulator: Emulator, batch: str) -> dict[str, str]:
-    """What the service was given, by name."""
-    ingests = emulator._entered.state.ingests
-    shards = [shard for (of, _), accepted in ingests.items() if of == batch for shard in accepted.shards]
-    return {name: url for shard in shards for name, url in shard.references}
-
-
 def books(report: IngestReport) -> tuple[int, int, int, int]:
     assert report.closes
     return report.planned, report.sent, report.requests, report.duplicated
@@ -112,7 +105,7 @@ async def test_the_service_gets_every_object_by_a_url_that_leads_to_it_and_again
     secure.bucket.put_all(objects | {"in/notes.txt": b"x"})
     source = f"{secure.bucket.url}/in"
     report = await trusting.ingest_bucket(source, "refs", options=quick())
-    urls = urls_of(emulator, "refs")
+    urls = references_in(emulator, "refs")
     unsigned = {failure.path.partition("/in/")[2] for failure in report.failures}
     expected = {key.removeprefix("in/"): data for key, data in objects.items()}
     assert sorted(data for key, data in expected.items() if key not in unsigned) == sorted(
@@ -163,7 +156,7 @@ async def test_filters_and_names_are_those_of_uploads(secure: Secure, trusting: 
     secure.bucket.put_all(dict.fromkeys(("in/a.jpg", "in/cam/b.jpg", "in/cam/c.png", "in/e.heic"), b"x"))
     objects = ObjectOptions(include=("*.jpg", "*.heic"), names="path")
     report = await trusting.ingest_bucket(f"{secure.bucket.url}/in", "names", objects=objects, options=quick())
-    assert set(urls_of(emulator, "names")) == {"in__a.jpg", "in__cam__b.jpg"}
+    assert set(references_in(emulator, "names")) == {"in__a.jpg", "in__cam__b.jpg"}
     assert [failure.reason for failure in report.failures] == [RefusalReason.UNSUPPORTED_IMAGE]
     with pytest.raises(UsageError, match="--names path"):
         await trusting.ingest_bucket(f"{secure.bucket.url}/in", "names", options=quick())
@@ -172,7 +165,7 @@ async def test_filters_and_names_are_those_of_uploads(secure: Secure, trusting: 
 async def test_videos_are_referred_to_as_well(secure: Secure, trusting: Client, emulator: Emulator) -> None:
     secure.bucket.put_all({"in/a.mp4": b"video", "in/b.jpg": b"image"})
     await trusting.ingest_bucket(f"{secure.bucket.url}/in", "films", "videos", options=quick())
-    urls = urls_of(emulator, "films")
+    urls = references_in(emulator, "films")
     assert {name: secure.fetch(url) for name, url in urls.items()} == {"a.mp4": b"video"}
 
 
@@ -215,7 +208,7 @@ async def test_a_sas_is_handed_on_if_it_reads_and_lasts(
             await trusting.ingest_bucket(bucket.url, "sas", objects=day, options=quick())
     monkeypatch.setenv("AZURE_SAS_TOKEN", account_sas("rl", seconds=172_800))
     await trusting.ingest_bucket(bucket.url, "sas", objects=day, options=quick())
-    assert sorted(map(secure_container.fetch, urls_of(emulator, "sas").values())) == sorted(images(3).values())
+    assert sorted(map(secure_container.fetch, references_in(emulator, "sas").values())) == sorted(images(3).values())
 
 
 async def test_wrong_keys_are_told_without_them(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from rfbulk.emulator import Emulator
 
-CLIENT = "inference-cli==1.8.3"
+CLIENT = "inference-cli[cloud-storage]==1.8.3"
 PROJECT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = PROJECT / ".venv-inference"
 COMMAND_SECONDS = 300
@@ -45,11 +45,11 @@ class Run:
             self.passed += 1
             say(f"passed  {title}")
 
-    def command(self, *arguments: str, group: str = "data-staging") -> str:
+    def command(self, *arguments: str, group: str = "data-staging", environment: dict[str, str] | None = None) -> str:
         """Run a command of the client and return what it printed."""
         finished = subprocess.run(
             [self.client, "rf-cloud", group, *arguments],
-            env=client_environment(self.emulator),
+            env=client_environment(self.emulator) | (environment or {}),
             capture_output=True,
             text=True,
             check=False,
@@ -88,9 +88,9 @@ def install_client() -> Path:
     if given:
         return Path(given)
     command = ENVIRONMENT / "bin" / "inference"
-    if not command.exists():
+    if not command.exists() or not list(ENVIRONMENT.glob("lib/python*/site-packages/s3fs")):
         say(f"installing {CLIENT} in {ENVIRONMENT.name}")
-        venv.create(ENVIRONMENT, with_pip=True, clear=True)
+        venv.create(ENVIRONMENT, with_pip=True, clear=not command.exists())
         pip = [str(ENVIRONMENT / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         subprocess.run([*pip, CLIENT], check=True)
     return command

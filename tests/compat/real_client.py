@@ -15,6 +15,7 @@ from pathlib import Path
 from anyio.from_thread import start_blocking_portal
 
 from rfbulk.emulator import Emulator, EmulatorOptions
+from tests.compat.buckets import try_buckets
 from tests.compat.client import Run, install_client, say
 from tests.compat.exports import try_export
 from tests.compat.ingests import try_ingests
@@ -38,6 +39,7 @@ def main() -> int:
         try_ingests(run)
         try_jobs(run)
         try_roads(run)
+        try_buckets(run)
     say(f"{run.passed} passed, {len(run.failed)} failed")
     return 1 if run.failed else 0
 

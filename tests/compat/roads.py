@@ -82,24 +82,26 @@ def videos(run: Run) -> None:
 def _compare(run: Run, road: str, theirs: list[str], ours: list[str]) -> None:
     run.command(*theirs, "--batch-id", f"theirs-{road}")
     run.portal.call(run.emulator.settled)
-    _rfbulk(run, "upload", *ours, "--batch-id", f"ours-{road}", "--quiet-period", "100ms")
+    rfbulk(run, "upload", *ours, "--batch-id", f"ours-{road}", "--quiet-period", "100ms")
     first, second = run.emulator.ledger(f"theirs-{road}"), run.emulator.ledger(f"ours-{road}")
     assert first.names, "nothing arrived"
     led_back = Counter(source_path(name).decode() for name in second.names.elements())
     assert (first.names, first.hashes, first.failed) == (led_back, second.hashes, second.failed)
-    kinds = [_kind_of(run, f"{whose}-{road}") for whose in ("theirs", "ours")]
+    kinds = [kind_of(run, f"{whose}-{road}") for whose in ("theirs", "ours")]
     assert kinds[0] == kinds[1], kinds
 
 
-def _kind_of(run: Run, batch_id: str) -> list[str]:
-    said = json.loads(_rfbulk(run, "batch", "show", batch_id, "--json"))
+def kind_of(run: Run, batch_id: str) -> list[str]:
+    """Return what kind of batch the service says it is."""
+    said = json.loads(rfbulk(run, "batch", "show", batch_id, "--json"))
     return [said["batch_type"], said["content_type"]]
 
 
-def _rfbulk(run: Run, *arguments: str) -> str:
+def rfbulk(run: Run, *arguments: str, environment: dict[str, str] | None = None) -> str:
+    """Run a command of ours and return what it printed."""
     finished = subprocess.run(
         [sys.executable, "-m", "rfbulk", *arguments],
-        env=client_environment(run.emulator) | {"RFBULK_STATE_DIR": str(run.folder / "state")},
+        env=client_environment(run.emulator) | {"RFBULK_STATE_DIR": str(run.folder / "state")} | (environment or {}),
         cwd=PROJECT,
         capture_output=True,
         text=True,

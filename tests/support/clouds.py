@@ -24,13 +24,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 import obstore
 from obstore.store import AzureStore, S3Store
 
 from tests.support.google_store import GoogleStore, google_store
+
+if TYPE_CHECKING:
+    from rfbulk.emulator import Emulator
 
 ROOT = Path(__file__).parents[2]
 AZURITE = ROOT / ".venv" / "azurite" / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js"
@@ -185,6 +188,13 @@ def account_sas(permissions: str = "rwdlac", *, seconds: float = 3600.0, key: st
 def _request(method: str, url: str) -> None:
     with urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=10):  # noqa: S310 - loopback
         pass
+
+
+def references_in(emulator: Emulator, batch: str) -> dict[str, str]:
+    """Return what the service was given for a batch: URLs by name."""
+    ingests = emulator._entered.state.ingests
+    shards = [shard for (of, _), accepted in ingests.items() if of == batch for shard in accepted.shards]
+    return {name: url for shard in shards for name, url in shard.references}
 
 
 def hash_of(data: bytes) -> str:
