@@ -31,8 +31,6 @@ PATIENCE_SECONDS: Final = 10.0
 """What an attempt waits for a worker while there is none. Then it has failed, and its retries decide."""
 
 TRIAL_SECONDS: Final = 60.0
-SILENCE_SECONDS: Final = 30.0
-"""Beyond the stall limit: a worker that has work under way and tells nothing for so long is taken for lost."""
 
 _OF_TASKS: Final = {"SourceError", "NotAuthorised"}
 """Faults that may be of one worker alone: its mount, its credentials."""
@@ -310,10 +308,10 @@ class Crew:
                 self._tell_once(f"worker {mate.address} is left out: {mate.unfit}")
 
     def _look_for_silence(self) -> None:
-        limit = self._manner.stall_seconds + SILENCE_SECONDS
+        """A worker with work under way tells something several times a second, were it only that nothing moves."""
         for mate in self.desk.fit:
             begun = any(attempt.is_begun for lot in mate.lots for attempt in lot.left.values())
-            if begun and self._now() - mate.heard > limit:
+            if begun and self._now() - mate.heard > self._manner.stall_seconds:
                 mate.unfit = "it has gone silent"
                 self._tell_once(f"worker {mate.address} is left out: {mate.unfit}")
                 self._lose_mate(mate, "the worker that did it has gone silent")

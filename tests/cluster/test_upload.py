@@ -1,0 +1,137 @@
+"""An upload by a real cluster of several processes, any of which dies at any moment: each image exactly once."""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import anyio
+import pytest
+
+from rfbulk.emulator import Emulator
+from tests.crash.commands import Commands, Ended, closes, hashes_of, until, write_images
+from tests.support.clusters import RealCluster, real_cluster
+
+pytest.importorskip("distributed", reason="CLUSTERS ARE NOT TESTED: Dask is not installed; pip install 'rfbulk[dask]'")
+pytestmark = [pytest.mark.anyio, pytest.mark.crash, pytest.mark.slow, pytest.mark.timeout(240)]
+IMAGES = 5000
+SLOW = "put:slow,bytes-per-second=500000,times=forever"
+KILLED = 128 + signal.SIGKILL
+SECONDS = 60.0
+PROMPT_SECONDS = 4.0
+"""The grace, and less than what a worker that tells nothing would be waited for."""
+
+_SIGNED = re.compile(r"X-Goog-Signature|X-Goog-Credential|Signature=", re.IGNORECASE)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_images(tmp_path_factory.mktemp("source") / "images", IMAGES, size=700)
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[RealCluster]:
+    with real_cluster(tmp_path / "cluster", 2) as cluster:
+        yield cluster
+
+
+def line(images: Path, cluster: str, *more: str) -> list[str | Path]:
+    shape = ["--shard-images", "50", "--quiet-period", "200ms", "--json"]
+    return ["upload", "images", images, "--batch-id", "far", "--cluster", cluster, *shape, *more]
+
+
+def assert_whole(ended: Ended, emulator: Emulator, images: Path) -> None:
+    assert ended.code == 0, ended
+    assert (ended.json["sent"], ended.json["is_confirmed"], closes(ended.json)) == (IMAGES, True, True)
+    assert hashes_of(images) == emulator.ledger("far").hashes
+
+
+async def test_workers_send_all_and_no_log_of_the_cluster_shows_a_secret(
+    commands: Commands, emulator: Emulator, cluster: RealCluster, images: Path
+) -> None:
+    assert_whole(await commands.run(*line(images, cluster.address)), emulator, images)
+    assert emulator.requests["put"] == 100
+    assert "rfbulk-" in cluster.said(), "the logs tell of our tasks"
+    assert not _SIGNED.search(cluster.said())
+    commands.look_for_secrets()
+
+
+async def test_workers_that_are_killed_cost_nothing_but_time(
+    commands: Commands, emulator: Emulator, cluster: RealCluster, images: Path
+) -> None:
+    emulator.faults.add(SLOW)
+    async with commands.started(*line(images, cluster.address)) as running:
+        await until(lambda: emulator.requests["put"] > 20, SECONDS)
+        cluster.workers[0].kill()
+        cluster.start_worker()
+        await until(lambda: emulator.requests["put"] > 60, SECONDS)
+        cluster.workers[1].kill()
+        ended = await running.ended(SECONDS)
+    assert_whole(ended, emulator, images)
+    commands.look_for_secrets()
+
+
+async def test_a_scheduler_that_is_killed_and_comes_back_is_waited_for(
+    commands: Commands, emulator: Emulator, cluster: RealCluster, images: Path
+) -> None:
+    emulator.faults.add(SLOW)
+    async with commands.started(*line(images, cluster.address, "-v")) as running:
+        await until(lambda: emulator.requests["put"] > 20, SECONDS)
+        assert cluster.scheduler is not None
+        cluster.scheduler.kill()
+        for worker in cluster.workers:
+            worker.kill()
+        cluster.start_scheduler()
+        cluster.start_worker()
+        ended = await running.ended(SECONDS)
+    assert_whole(ended, emulator, images)
+
+
+async def test_a_cluster_that_is_gone_for_good_is_told_and_another_resumes(
+    commands: Commands, emulator: Emulator, cluster: RealCluster, images: Path
+) -> None:
+    emulator.faults.add(SLOW)
+    async with commands.started(*line(images, cluster.address, "--retry-for", "3s")) as running:
+        await until(lambda: emulator.requests["put"] > 20, SECONDS)
+        cluster.end()
+        ended = await running.ended(SECONDS)
+    assert (ended.code, "cluster" in ended.err) == (5, True), ended
+    emulator.faults.clear()
+    assert_whole(await commands.run(*line(images, "local:2"), seconds=SECONDS), emulator, images)
+
+
+async def test_a_coordinator_that_is_killed_resumes_and_its_workers_stop_meanwhile(
+    commands: Commands, emulator: Emulator, cluster: RealCluster, images: Path
+) -> None:
+    emulator.faults.add("put:slow,bytes-per-second=8000,times=forever")
+    async with commands.started(*line(images, cluster.address)) as running:
+        await until(lambda: emulator.requests["put"] > 7, SECONDS)
+        running.signal(signal.SIGKILL)
+        assert (await running.ended()).code == KILLED
+    await anyio.sleep(2.0)  # they look several times a second whether somebody waits for them
+    arrived = emulator.ledger("far").hashes.total()
+    emulator.faults.clear()
+    await anyio.sleep(6.5)  # longer than a shard would have taken
+    assert arrived == emulator.ledger("far").hashes.total(), "workers go on for a coordinator that is dead"
+    assert_whole(await commands.run(*line(images, cluster.address), seconds=SECONDS), emulator, images)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_an_interrupt_ends_it_promptly_and_nothing_is_left_in_doubt(
+    commands: Commands, emulator: Emulator, cluster: RealCluster, images: Path, number: signal.Signals
+) -> None:
+    emulator.faults.add("put:slow,bytes-per-second=3000,times=forever")
+    async with commands.started(*line(images, cluster.address, "--grace", "300ms")) as running:
+        await until(lambda: emulator.requests["put"] > 3, SECONDS)
+        running.signal(number)
+        began = time.monotonic()
+        ended = await running.ended(SECONDS)
+    assert time.monotonic() - began < PROMPT_SECONDS
+    assert 128 + number == ended.code, ended
+    assert closes(ended.json)
+    assert "Traceback" not in ended.err
+    emulator.faults.clear()
+    assert_whole(await commands.run(*line(images, cluster.address), seconds=SECONDS), emulator, images)
