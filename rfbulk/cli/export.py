@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from rfbulk.cli.cluster_options import cluster_from, cluster_options
 from rfbulk.cli.export_printing import print_export_report
 from rfbulk.cli.options import AUTO_OR_NUMBER, CONTEXT, DURATION, SIZE, ExitCode, global_options, globals_of
 from rfbulk.cli.printing import print_json
@@ -57,6 +58,7 @@ FILE = click.Path(path_type=Path)
 @click.option("--max-failures", type=int, metavar="N", help="Stop when more files than this have failed.")
 @click.option("--grace", type=DURATION, default="5s", hidden=True)
 @watch_options
+@cluster_options
 @global_options
 @click.pass_context
 def export(context: click.Context, /, batch: str | None, folder: str | None, **values: Any) -> int:
@@ -70,6 +72,7 @@ def export(context: click.Context, /, batch: str | None, folder: str | None, **v
     rfbulk export results ./results --part crops --no-unpack
     rfbulk export results ./results --merge all.jsonl
     rfbulk export results ./results --limit-rate 20MiB --report results.jsonl
+    rfbulk export results /shared/results --cluster tcp://127.0.0.1:8786
     """
     try:
         what, target = _what_and_where(batch, folder, values)
@@ -118,6 +121,7 @@ def _export_options(values: dict[str, Any]) -> ExportOptions:
         restart=values["restart"],
         max_failures=values["max_failures"],
         grace_seconds=values["grace"],
+        cluster=cluster_from(values),
     )
 
 

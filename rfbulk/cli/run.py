@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import click
 import msgspec
 
+from rfbulk.cli.cluster_options import cluster_from, cluster_options
 from rfbulk.cli.job_options import workflow_job, workflow_options
 from rfbulk.cli.options import CONTEXT, DURATION, SIZE, global_options, globals_of
 from rfbulk.cli.printing import plain, print_json
@@ -75,6 +76,7 @@ class Listening:
 @click.option("--quiet-period", type=DURATION, default="15s", hidden=True)
 @click.option("--grace", type=DURATION, default="5s", hidden=True)
 @watch_options
+@cluster_options
 @global_options
 @click.pass_context
 def run_all(context: click.Context, /, source: tuple[str, ...], output: str, **values: Any) -> int:
@@ -112,12 +114,14 @@ def _run_options(values: dict[str, Any]) -> RunOptions:
         shard_images=values["shard_images"],
         quiet_seconds=values["quiet_period"],
         grace_seconds=values["grace"],
+        cluster=cluster_from(values),
     )
     export = ExportOptions(
         unpack=values["unpack"],
         merge=values["merge"],
         limit_rate=values["limit_rate"],
         grace_seconds=values["grace"],
+        cluster=cluster_from(values),
     )
     return RunOptions(
         batch_id=values["batch_id"],

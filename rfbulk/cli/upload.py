@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from rfbulk.cli.by_reference import refer
+from rfbulk.cli.by_reference import preview_refer, refer
 from rfbulk.cli.options import CONTEXT, ExitCode, global_options, globals_of
-from rfbulk.cli.printing import print_json, print_preview, print_report
+from rfbulk.cli.printing import plain, print_json, print_preview, print_report
 from rfbulk.cli.progress import progress_printer
 from rfbulk.cli.running import Session, run, settings_of
 from rfbulk.cli.sources import shown, sources_of
 from rfbulk.cli.upload_options import options_from, options_of_images, upload_options
 from rfbulk.cli.watching import WatchedCommand, watch_options, watched
+from rfbulk.client.context import uploads_dir
+from rfbulk.client.measuring import latest_measured
 from rfbulk.client.sources import Source, in_own_thread, open_sources
-from rfbulk.core.forms import SHARDS, SINGLES
+from rfbulk.core.advice import Work, expected_from, outlook, too_many
+from rfbulk.core.forms import SHARDS, SINGLES, Form
 from rfbulk.core.forms import VIDEOS as FORM_OF_VIDEOS
 from rfbulk.core.media import IMAGES, VIDEOS, Media
 from rfbulk.core.selection import Selection
@@ -52,6 +55,8 @@ def images(context: click.Context, /, source: tuple[str, ...], batch_id: str | N
     find photos -newer last -print0 | rfbulk upload images - --batch-id spring
     rfbulk upload images 's3://bucket/cam-*/**' --batch-id spring
     rfbulk upload images gs://bucket/photos/ --batch-id spring --by-reference
+    rfbulk upload images /shared/photos --batch-id spring --cluster tls://head:8786
+    rfbulk upload images /shared/photos --batch-id spring --partition 2/20
     """
     return _begin(context, IMAGES, source, batch_id, values)
 
@@ -80,7 +85,9 @@ def _begin(
 ) -> int:
     options = globals_of(context)
     is_dry = values.pop("dry_run")
-    if values["by_reference"] and not is_dry and batch_id is not None:
+    if values["by_reference"] and is_dry:
+        return preview_refer(context, options, list(source), media.kind, values)
+    if values["by_reference"] and batch_id is not None:
         return refer(context, options, list(source), batch_id, media.kind, values)
     try:
         given = options_from(values)
@@ -144,6 +151,8 @@ async def _preview(session: Session, *, sources: list[Source], upload_options: U
         print_json(msgspec.to_builtins(result))
     else:
         print_preview(result)
+    if result.images and not session.options.quiet:
+        click.echo(f"note: {plain(result.advice)}", err=True)
     if not result.images:
         raise UsageError("plan", ", ".join(map(shown, sources)), cause=f"no {media.kind[:-1]} to send was found")
     return ExitCode.DONE
@@ -159,4 +168,13 @@ def _plan(sources: list[Source], options: UploadOptions, settings: Settings, med
         options.partition,
     )
     result.content = media.kind
+    result.advice = _advice(form, result, options, settings)
     return result
+
+
+def _advice(form: Form, plan: Preview, options: UploadOptions, settings: Settings) -> str:
+    found = latest_measured(uploads_dir(settings), road=form.road, service=settings.api_url.rstrip("/"))
+    work = Work(form, plan.images, plan.bytes, plan.shards)
+    expected = expected_from(found[0], work, found[1], options.limit_rate) if found is not None else None
+    hint = too_many(form, plan.images)
+    return outlook(expected) + (f" {hint[0].upper()}{hint[1:]}." if hint else "")

@@ -13,18 +13,21 @@ import anyio.to_thread
 
 from rfbulk.client.sources import in_own_thread
 from rfbulk.edge.bucket_source import BucketSource
+from rfbulk.edge.clock import RateLimit
 from rfbulk.errors import UsageError
 from rfbulk.events import OnEvent, Warned
+from rfbulk.receivers.inline import Folders, open_inline_receiver
 from rfbulk.senders.inline import open_inline_sender
 
 if TYPE_CHECKING:
     from rfbulk.client.context import Context
     from rfbulk.client.sources import Opened
     from rfbulk.cluster.parcels import Manner
+    from rfbulk.cluster.receiving import ClusterReceiver
     from rfbulk.cluster.sending import ClusterSender
     from rfbulk.core.forms import Form
     from rfbulk.core.model import Entry
-    from rfbulk.settings import UploadOptions
+    from rfbulk.settings import ExportOptions, UploadOptions
 
 SAMPLE_FILES = 5
 """Files that each worker is to see as they are seen here. More tell no more of a mount."""
@@ -65,6 +68,47 @@ async def cluster_sender(
         ) as sender,
     ):
         yield sender
+
+
+@asynccontextmanager
+async def cluster_receiver(
+    context: Context, target: bytes, staging: bytes, options: ExportOptions, on_event: OnEvent
+) -> AsyncIterator[ClusterReceiver]:
+    """Yield what fetches by the cluster of the options, each of whose workers sees and may write to the target.
+
+    Raises:
+        UsageError: the cluster cannot be used, or none of its workers fits.
+        TroublePassing: it cannot be reached, or has no workers.
+    """
+    from rfbulk.cluster.parcels import Kind, Manner  # noqa: PLC0415 - as above
+    from rfbulk.cluster.receiving import open_cluster_receiver  # noqa: PLC0415
+    from rfbulk.cluster.sending import new_run  # noqa: PLC0415
+
+    if options.cluster is None:
+        raise AssertionError("asked for where there is one")
+    settings, transport = context.settings, context.transport
+    manner = Manner(
+        new_run(),
+        Kind.FETCH,
+        settings.stall_seconds,
+        settings.connect_seconds,
+        rate=options.limit_rate,
+        allow_http=transport.options.allow_http,
+    )
+    async with (
+        open_inline_receiver(
+            transport,
+            Folders(target, staging),
+            stall_seconds=settings.stall_seconds,
+            rate=RateLimit(None),
+            most_at_once=1,
+            reach=context.reach,
+        ) as inline,
+        open_cluster_receiver(
+            options.cluster, transport.ways, manner, target, warner(on_event), inline=inline
+        ) as receiver,
+    ):
+        yield receiver
 
 
 async def manner_of(context: Context, opened: Opened, form: Form, options: UploadOptions, chunk_bytes: int) -> Manner:

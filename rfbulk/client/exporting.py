@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
 
 from rfbulk.client.beside import Beside
+from rfbulk.client.clustering import cluster_receiver
 from rfbulk.client.context import Context, entered_in_thread, exports_dir
 from rfbulk.core.failpoints import Failpoint
 from rfbulk.core.limits import batch_id as checked_batch_id
@@ -25,6 +28,7 @@ from rfbulk.settings import ExportOptions
 from rfbulk.workers.pool import Processes
 
 if TYPE_CHECKING:
+    from rfbulk.cluster.receiving import ClusterReceiver
     from rfbulk.core.export_report import ExportReport
     from rfbulk.edge.target import TargetFolder
 
@@ -81,7 +85,7 @@ async def _export(
     context: Context, request: ExportRequest, folder: TargetFolder, checkpoint: ExportCheckpoint, on_event: OnEvent
 ) -> ExportReport:
     options = request.options
-    async with open_scaling_receiver(
+    opening: AbstractAsyncContextManager[ScalingReceiver | ClusterReceiver] = open_scaling_receiver(
         context.transport,
         Folders(request.target, request.staging),
         stall_seconds=context.settings.stall_seconds,
@@ -89,7 +93,14 @@ async def _export(
         most_at_once=options.concurrency or options.most_fetches_at_once,
         processes=Processes(1 if options.concurrency == 1 else options.processes, context.spares),
         reach=context.reach,
-    ) as receiver:
+    )
+    if options.cluster is not None:
+        opening = cluster_receiver(context, request.target, request.staging, options, on_event)
+    async with opening as receiver:
+        cores = _cores()
+        if not isinstance(receiver, ScalingReceiver):
+            request = replace(request, most_at_once=receiver.most_at_once, first_at_once=receiver.first_at_once)
+            cores = receiver.first_at_once
         ports = ExportPorts(
             service=context.api,
             receiver=receiver,
@@ -98,7 +109,7 @@ async def _export(
             clock=context.clock,
             tell=on_event,
             reach=context.reach,
-            cores=_cores(),
+            cores=cores,
         )
         report = await export(ports, request)
         await _tidy_up(receiver, report)
@@ -111,7 +122,7 @@ def _cores() -> int:
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-async def _tidy_up(receiver: ScalingReceiver, report: ExportReport) -> None:
+async def _tidy_up(receiver: ScalingReceiver | ClusterReceiver, report: ExportReport) -> None:
     """What is in staging is of use as long as something is still to come."""
     if not report.left and not report.failed:
         await receiver.discard()

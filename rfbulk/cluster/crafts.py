@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from rfbulk.core.fetching import FetchJob
     from rfbulk.core.model import Entry, ShardJob, ShardResult
     from rfbulk.edge.lines import Call
-    from rfbulk.senders.attempts import Packer
+    from rfbulk.senders.attempts import Pack, Packer
 
 _LOCAL_PACKERS = {Kind.FILES: pack_files, Kind.CHECKED: pack_checked, Kind.BARE: pack_bare}
 _OF_BUCKETS = {Kind.OBJECTS: pack_objects, Kind.BARE_OBJECT: pack_bare_object}
@@ -87,7 +89,7 @@ def craft_of(manner: Manner) -> Craft:
         chunk_bytes=manner.chunk_bytes,
         stall_seconds=manner.stall_seconds,
         rate=rate if manner.rate is not None else None,
-        pack=partial(_pack_objects, _Buckets(manner)) if manner.kind in _OF_BUCKETS else _LOCAL_PACKERS[manner.kind],
+        pack=_pack_of(manner),
     )
     groups = Groups(
         downlink,
@@ -104,7 +106,8 @@ def craft_of(manner: Manner) -> Craft:
         uplink.close()
         downlink.close()
 
-    return Craft(send, partial(_fetch, groups), close, lambda: attempts.cpu_seconds + groups.cpu_seconds, rate)
+    fetch = _Fetching(groups).fetch
+    return Craft(send, fetch, close, lambda: attempts.cpu_seconds + groups.cpu_seconds, rate)
 
 
 def localised(job: ShardJob) -> ShardJob:
@@ -122,16 +125,53 @@ def _local(roots: tuple[bytes, ...], entry: Entry) -> Entry:
     return msgspec.structs.replace(entry, inode=status.st_ino)
 
 
-def _fetch(groups: Groups, jobs: Sequence[FetchJob], call: Call) -> list[FetchResult]:
-    """Whole files are made durable here: nobody else can wait for this machine's cache."""
-    results = groups.fetch(jobs, call)
-    if any(result.outcome is FetchOutcome.FETCHED for result in results):
+def _pack_of(manner: Manner) -> Pack:
+    if manner.kind in _OF_BUCKETS:
+        return partial(_pack_objects, _Buckets(manner))
+    return _LOCAL_PACKERS.get(manner.kind, pack_files)
+
+
+class _Fetching:
+    """Fetches into a folder of staging that is this process's alone.
+
+    Of two attempts at one file, one may be of a process that was taken for lost: they must not write into one file.
+    """
+
+    def __init__(self, groups: Groups) -> None:
+        self._groups = groups
+        self._place = f"w-{uuid.uuid4().hex[:8]}"
+        self._under_way: set[int] = set()
+        self._lock = threading.Lock()
+
+    def fetch(self, jobs: Sequence[FetchJob], call: Call) -> list[FetchResult]:
+        """Fetch a group. Whole files are made durable here: nobody else can wait for this machine's cache."""
+        numbers = {job.number for job in jobs}
+        with self._lock:
+            if numbers & self._under_way:
+                return [FetchResult(FetchOutcome.BROKEN, detail="an earlier attempt has not ended yet")]
+            self._under_way |= numbers
         try:
-            sync_file_system(jobs[0].target)
-        except OSError as error:
-            outcome, detail = trouble_of_disk(error)
-            return [FetchResult(outcome, detail=detail)]
-    return results
+            own = [msgspec.structs.replace(job, staging=b"/".join((job.staging, self._place.encode()))) for job in jobs]
+            results = [self._told(result) for result in self._groups.fetch(own, call)]
+            return self._durable(jobs, results)
+        finally:
+            with self._lock:
+                self._under_way -= numbers
+
+    def _told(self, result: FetchResult) -> FetchResult:
+        members = [
+            msgspec.structs.replace(member, staged=f"{self._place}/{member.staged}") for member in result.members
+        ]
+        return msgspec.structs.replace(result, members=tuple(members))
+
+    def _durable(self, jobs: Sequence[FetchJob], results: list[FetchResult]) -> list[FetchResult]:
+        if any(result.outcome is FetchOutcome.FETCHED for result in results):
+            try:
+                sync_file_system(jobs[0].target)
+            except OSError as error:
+                outcome, detail = trouble_of_disk(error)
+                return [FetchResult(outcome, detail=detail)]
+        return results
 
 
 class _Buckets:

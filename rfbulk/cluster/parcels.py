@@ -49,6 +49,7 @@ class Kind(StrEnum):
     BARE = "bare"  # one file as it is
     OBJECTS = "objects"  # of buckets, which it reads with its own credentials
     BARE_OBJECT = "bare-object"
+    FETCH = "fetch"  # nothing is sent: files come
 
 
 class Manner(msgspec.Struct, frozen=True):

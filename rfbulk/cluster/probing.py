@@ -135,7 +135,12 @@ def _fault_of_target(sample: Sample) -> tuple[str, bool]:
             return "it cannot be written to", False
     except OSError as error:
         return f"what was written here is not seen there: {error.strerror or error}", False
-    return "", status.st_ino != sample.mark_inode
+    if status.st_ino != sample.mark_inode:
+        return (
+            "its files have other numbers (inodes) there, so that what is written there is not known again here",
+            True,
+        )
+    return "", False
 
 
 def _look_at_objects(sample: Sample) -> list[str]:

@@ -56,7 +56,8 @@ MULTIPART = "multipart-batch"
 class ExportRequest:
     """What is to be exported, and where to. `reserved` are paths in the target that no remote file may take.
 
-    Setting `stop` ends the export gently: fetches in flight get the grace period, nothing new begins.
+    Setting `stop` ends the export gently: fetches in flight get the grace period, nothing new begins. `most_at_once`
+    is what a cluster allows of groups in flight (None: the options), `first_at_once` where to begin.
     """
 
     batch: BatchId
@@ -66,6 +67,8 @@ class ExportRequest:
     staging: bytes
     reserved: tuple[str, ...] = ()
     stop: anyio.Event = field(default_factory=anyio.Event)
+    most_at_once: int | None = None
+    first_at_once: int | None = None
 
 
 async def export(ports: ExportPorts, request: ExportRequest) -> ExportReport:
@@ -86,8 +89,8 @@ class _Export:
         self._request = request
         self._parts: list[Part] = []
         self._tally = ExportTally(ports.tell, ports.clock.monotonic())
-        most = options.most_fetches_at_once
-        first = options.concurrency or min(FIRST_LEVEL, most)
+        most = request.most_at_once or options.most_fetches_at_once
+        first = options.concurrency or min(request.first_at_once or FIRST_LEVEL, most)
         fixed = options.concurrency is not None
         limits = PaceLimits(first if fixed else 1, first, first if fixed else most)
         self._gate = Gate(Pace(limits), ports.clock, ExportLoad(self._tally, ports.receiver, ports.cores))
