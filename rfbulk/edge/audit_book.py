@@ -1,8 +1,8 @@
 """What is known of every name of a batch, gathered from three sides and sorted on disk.
 
 Each thing known is a line that begins with the name; lines are sorted in runs of what fits into memory, and the runs
-merged. So memory stays flat: about 80 MB for a hundred million files, and a hundred bytes of disk for each line. The
-file has no name, and goes away with the process.
+merged. So memory stays flat, however many there are, and a line takes a hundred bytes of disk. The file has no name,
+and goes away with the process.
 """
 
 from __future__ import annotations
@@ -24,17 +24,18 @@ from rfbulk.errors import CheckpointDamaged, NoRoom, RfbulkError
 if TYPE_CHECKING:
     from rfbulk.core.model import Entry
 
-RUN_BYTES: Final = 32 << 20
+RUN_BYTES: Final = 16 << 20
 """What a run may take in memory before it is sorted and written, with what Python needs for each line."""
 
 LINE_OVERHEAD_BYTES: Final = 57
 """A bytes object's head and its place in the list."""
 
-MERGE_BYTES: Final = 16 << 20
+MERGE_BYTES: Final = 8 << 20
 """What all runs may have read ahead while they are merged."""
 
 MIN_PIECE_BYTES: Final = 4 << 10
 MAX_PIECE_BYTES: Final = 256 << 10
+LINES_AT_ONCE: Final = 4000
 CHUNK_NAMES: Final = 20_000
 """Names that are judged at once, between two looks at who waits."""
 
@@ -53,8 +54,9 @@ class AuditBook:
         NoRoom: the disk is full. Any call may.
     """
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, run_bytes: int = RUN_BYTES) -> None:
         self._descriptor = descriptor
+        self._run_bytes = run_bytes
         self._lines: list[bytes] = []
         self._size = 0
         self._end = 0
@@ -116,7 +118,7 @@ class AuditBook:
         with self._lock:
             self._lines += lines
             self._size += sum(map(len, lines)) + LINE_OVERHEAD_BYTES * len(lines)
-            if self._size >= RUN_BYTES:
+            if self._size >= self._run_bytes:
                 self._write_run()
 
     def _flush(self) -> None:
@@ -126,15 +128,19 @@ class AuditBook:
 
     def _write_run(self) -> None:
         self._lines.sort()
-        data = b"\n".join(self._lines) + b"\n"
+        start = self._end
+        for place in range(0, len(self._lines), LINES_AT_ONCE):
+            self._write(b"\n".join([*self._lines[place : place + LINES_AT_ONCE], b""]))
+        self._runs.append((start, self._end))
         self._lines, self._size = [], 0
+
+    def _write(self, data: bytes) -> None:
+        written = 0
         try:
-            written = 0
             while written < len(data):
                 written += os.pwrite(self._descriptor, memoryview(data)[written:], self._end + written)
         except OSError as error:
             raise _translated(error) from error
-        self._runs.append((self._end, self._end + len(data)))
         self._end += len(data)
 
     def _merged(self) -> Iterator[bytes]:
@@ -158,8 +164,10 @@ class AuditBook:
 
 
 @contextmanager
-def open_audit_book(folder: Path) -> Iterator[AuditBook]:
+def open_audit_book(folder: Path, *, run_bytes: int = RUN_BYTES) -> Iterator[AuditBook]:
     """Yield an empty book whose file is in `folder`, where there is room for it, and goes away with it.
+
+    `run_bytes` is what it may hold in memory before it sorts and writes.
 
     Raises:
         NoRoom, UsageError: it cannot be made.
@@ -169,7 +177,7 @@ def open_audit_book(folder: Path) -> Iterator[AuditBook]:
         file = tempfile.TemporaryFile(dir=folder, prefix="audit-")  # noqa: SIM115 - closed below
     except OSError as error:
         raise _translated(error) from error
-    with closing(file), closing(AuditBook(file.fileno())) as book:
+    with closing(file), closing(AuditBook(file.fileno(), run_bytes)) as book:
         yield book
 
 
