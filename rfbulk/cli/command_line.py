@@ -44,7 +44,7 @@ def settings_shown(context: click.Context) -> list[tuple[str, str]]:
     defaults: list[tuple[str, str]] = []
     for parameter in context.command.params:
         value = context.params.get(parameter.name or "")
-        if value is None or value == () or getattr(parameter, "hidden", False) or parameter.name == "api_key":
+        if value in (None, (), "") or getattr(parameter, "hidden", False) or parameter.name == "api_key":
             continue
         source = context.get_parameter_source(parameter.name or "")
         is_given = source is not None and source is not click.core.ParameterSource.DEFAULT

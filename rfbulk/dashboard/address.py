@@ -16,6 +16,9 @@ from rfbulk.errors import UsageError
 DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 8791
 _PORT: Final = re.compile(r"[0-9]{1,5}")
+_SEND_BYTES: Final = 128 << 10
+"""What the system holds for a reader that does not read. Left to itself it would hold megabytes."""
+
 _ADVICE: Final = "write it as --dashboard=127.0.0.1:8791; a port of 0 takes any free one"
 
 
@@ -46,7 +49,7 @@ def parse_address(text: str) -> Address:
         host, colon, port = text, "", ""
     else:
         host, colon, port = text.partition(":")
-    if colon not in ("", ":") or (colon and not _PORT.fullmatch(port)) or re.search(r"[\s/@?#]", host):
+    if colon not in ("", ":") or (colon and not _PORT.fullmatch(port)) or re.search(r"[\s/@?#\[\]]", host):
         raise UsageError("serve", f"the dashboard at {text}", cause="it is no HOST:PORT", advice=_ADVICE)
     number = int(port) if colon else DEFAULT_PORT
     if number > 65535:
@@ -73,7 +76,9 @@ def listen(address: Address) -> socket.socket:
 def _bind(host: str, port: int) -> socket.socket:
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     family, _, _, _, where = min(found, key=lambda each: each[0] != socket.AF_INET)
-    return socket.create_server((str(where[0]), int(where[1])), family=family, backlog=64)
+    listener = socket.create_server((str(where[0]), int(where[1])), family=family, backlog=64)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BYTES)  # connections inherit it
+    return listener
 
 
 @dataclass(frozen=True, slots=True)

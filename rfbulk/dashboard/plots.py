@@ -35,6 +35,7 @@ class Lane(msgspec.Struct, frozen=True):
     height: int = 150
     is_bars: bool = False
     base: int = 1000
+    tone: str = "again"
 
 
 def plots(chronicle: Chronicle, unit: str) -> list[Markup]:
@@ -47,7 +48,7 @@ def plots(chronicle: Chronicle, unit: str) -> list[Markup]:
         Lane(f"{unit} per second", [bucket.items / step for bucket in series.buckets], _number),
         Lane("at once, on average", [_mean(bucket) for bucket in series.buckets], _number, 90),
         Lane("tried again", [bucket.retries for bucket in series.buckets], _number, 70, is_bars=True),
-        Lane("failures", [bucket.failures for bucket in series.buckets], _number, 70, is_bars=True),
+        Lane("failures", [bucket.failures for bucket in series.buckets], _number, 70, is_bars=True, tone="failed"),
     ]
     marks = [(span.name, span.began) for span in chronicle.phases]
     return [plot(lane, step, marks if index == 0 else []) for index, lane in enumerate(lanes) if any(lane.values)]
@@ -95,7 +96,8 @@ def plot(lane: Lane, step: float, marks: Iterable[tuple[str, float]] = ()) -> Ma
 
 def scale(most: float, base: int = 1000) -> tuple[float, list[float]]:
     """Return where an axis ends that holds `most`, and its ticks: two to five, round numbers of `base`'s powers."""
-    power = float(base) ** math.floor(math.log(max(most, 1.0), base))
+    most = most or 1.0
+    power = float(base) ** math.floor(math.log(max(most, 1.0), base) + 1e-9)
     tens = 10 ** math.floor(math.log10(max(1.0, most / power)))
     steps = [nice * tens * power / 10 for nice in (*_NICE, 20, 25, 50, 100)]
     step = next((step for step in steps if most / step <= 4 and (step >= 1 or most < 1)), steps[-1])
@@ -165,7 +167,12 @@ def _bars(lane: Lane, across: Callable[[float], float], up: Callable[[float], fl
     wide = max(1.5, across(1) - across(0) - 1)
     return [
         element(
-            "rect", class_="bad", x=f"{across(index)}", y=f"{up(value)}", width=f"{wide}", height=f"{up(0) - up(value)}"
+            "rect",
+            class_=lane.tone,
+            x=f"{across(index)}",
+            y=f"{up(value)}",
+            width=f"{wide}",
+            height=f"{up(0) - up(value)}",
         )
         for index, value in enumerate(lane.values)
         if value

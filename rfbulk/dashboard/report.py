@@ -136,9 +136,10 @@ def _what_failed(chronicle: Chronicle, about: About) -> Iterable[Content]:
     total = sum(chronicle.reasons.values())
     rows = [(reason, f"{count:,}") for reason, count in chronicle.reasons.most_common()]
     yield table(f"{number(total, 'file')} by reason", ["reason", "how many#"], rows)
-    named = [(each.path, each.reason, each.detail) for each in chronicle.named]
+    has_details = any(each.detail for each in chronicle.named)
+    named = [(each.path, each.reason, each.detail)[: 3 if has_details else 2] for each in chronicle.named]
     shown = f"The first {len(named):,} of {total:,}" if len(named) < total else f"All {total:,}"
-    yield table(shown, ["file", "reason", "detail"], named)
+    yield table(shown, ["file", "reason", *(["detail"] if has_details else [])], named)
     where = dict(about.settings).get("--report")
     if where is not None:
         yield element("p", f"Every file and its fate, as JSON lines: {where}")

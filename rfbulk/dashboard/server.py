@@ -64,6 +64,7 @@ class Site:
     page: str = "transfer.html"
     detail: Detail = _no_detail
     on_trouble: Callable[[Exception], None] = lambda _error: None
+    write_seconds: float = WRITE_SECONDS
     readers: int = 0
     all_gone: anyio.Event | None = None
     assets: dict[str, bytes] = field(default_factory=dict)
@@ -83,9 +84,9 @@ async def serving(site: Site, address: Address) -> AsyncIterator[str]:
         await runner.setup()
         await web.SockSite(runner, listener).start()
         yield url_of(listener, address, access)
-        await _let_readers_go(site)
     finally:
         with anyio.CancelScope(shield=True):
+            await _let_readers_go(site)  # also of a command that failed: that is what its readers wait for
             await runner.cleanup()
         listener.close()
 
@@ -190,7 +191,7 @@ def _streaming(site: Site) -> Handler:
             response = web.StreamResponse(headers={"Content-Type": "text/event-stream", **_HEADERS})
             await response.prepare(request)
             with suppress(ConnectionError, TimeoutError):
-                await _send_frames(site, response)
+                await _send_frames(site, request, response)
             if request.transport is not None and not site.frames.is_over:
                 request.transport.abort()  # what it has not taken is of no use any more
             return response
@@ -202,27 +203,27 @@ def _streaming(site: Site) -> Handler:
     return stream
 
 
-async def _send_frames(site: Site, response: web.StreamResponse) -> None:
+async def _send_frames(site: Site, request: web.Request, response: web.StreamResponse) -> None:
     loop = asyncio.get_running_loop()
     seen, beat = 0, loop.time()
-    while True:
+    while request.transport is not None and not request.transport.is_closing():
         is_last = site.frames.is_over
         frame = site.frames.next(seen, loop.time())
         if frame is not None:
             seen, beat = frame.number, loop.time()
-            await _write(response, b"data: " + frame.data + b"\n\n")
+            await _write(site, response, b"data: " + frame.data + b"\n\n")
         elif loop.time() - beat >= BEAT_SECONDS:
             beat = loop.time()
-            await _write(response, b": still here\n\n")
+            await _write(site, response, b": still here\n\n")
         if is_last:
-            await _write(response, b"event: end\ndata: \n\n")
+            await _write(site, response, b"event: end\ndata: \n\n")
             return
         await anyio.sleep(FRAME_SECONDS)
 
 
-async def _write(response: web.StreamResponse, data: bytes) -> None:
+async def _write(site: Site, response: web.StreamResponse, data: bytes) -> None:
     """A reader that does not read holds up nothing but this coroutine, and that for a bounded time."""
-    with anyio.fail_after(WRITE_SECONDS):
+    with anyio.fail_after(site.write_seconds):
         await response.write(data)
 
 

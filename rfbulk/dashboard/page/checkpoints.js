@@ -1,7 +1,7 @@
 // All checkpoints of a machine: a list that follows what other processes do, and one of them in full.
 import { CellMap } from "./cellmap.js";
 import { follow } from "./stream.js";
-import { count, day, duration, empty, gauge, make, pairs, plural, put, scrolled, size, table, visible } from "./words.js";
+import { clock, count, day, duration, empty, gauge, make, pairs, plural, put, scrolled, size, table, visible } from "./words.js";
 
 const STANDINGS = {
   running: ["go", "●", "running"], confirmed: ["good", "✔", "confirmed"], here: ["good", "✔", "all here"], sent: ["good", "✔", "stored, not confirmed"],
@@ -25,7 +25,7 @@ follow("/events", {
     if (chosen) look();
   },
   onLink({ isOpen, lostAt }) {
-    at("link").textContent = isOpen ? "live" : `not reached since ${lostAt.toLocaleTimeString()}; trying again`;
+    at("link").textContent = isOpen ? "live" : `not reached since ${clock(lostAt / 1000)}; trying again`;
     at("notice").hidden = isOpen;
     at("notice").dataset.tone = "warn";
     at("notice").textContent = isOpen ? "" : "rfbulk dashboard is not reached: it has been stopped, or the line is down. The transfers themselves go on.";

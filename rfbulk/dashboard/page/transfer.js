@@ -25,13 +25,13 @@ follow("/events", {
   },
   onLink({ isOpen, lostAt }) {
     isLinked = isOpen;
-    at("link").textContent = isOpen ? "live" : `not reached since ${lostAt.toLocaleTimeString()}; trying again`;
+    at("link").textContent = isOpen ? "live" : `not reached since ${clock(lostAt / 1000)}; trying again`;
     if (!isOpen && !model?.ending) notice("warn", "The command is not reached: it has ended, or the line is down. What you see is what was last told; this page keeps trying.");
     if (isOpen && !model?.ending) notice(null);
   },
   onEnd() {
     isLinked = false;
-    at("link").textContent = `ended at ${new Date().toLocaleTimeString()}; this page stays as it is`;
+    at("link").textContent = `ended at ${clock(Date.now() / 1000)}; this page stays as it is`;
     if (model && !model.ending) notice("warn", "The command has ended without saying how.");
   },
 });
