@@ -172,7 +172,7 @@ class IngestOptions:
     `ID-2`, `ID-3`, … (None: each is named by what it asks for, so that a repeated one is known again anywhere).
     `notification_categories` are what is told of (none: the service's default). `wait`: until the service has taken
     in all that was asked for, for at most `wait_seconds`. `restart` forgets what earlier runs have recorded; the
-    service still knows an ingest by its name.
+    service still knows an ingest by its name. `report_file` is told every reference's fate, as JSON lines.
     """
 
     batch_name: str | None = None
@@ -183,6 +183,7 @@ class IngestOptions:
     wait_seconds: float = 7200.0
     quiet_seconds: float = 15.0
     restart: bool = False
+    report_file: Path | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be carried out, before anything is asked for."""

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from rfbulk.cli.ingest import ingest_with
+from rfbulk.cli.ingest import ingest_with, preview_with
 from rfbulk.cli.options import Globals
 from rfbulk.cli.running import run
+from rfbulk.cli.upload_options import check_writable
 from rfbulk.cli.watching import watched
+from rfbulk.client.bucket_ingest import Objects
+from rfbulk.client.ingest_preview import preview_objects
 from rfbulk.errors import UsageError
 from rfbulk.settings import IngestOptions, ObjectOptions
 
@@ -35,7 +38,6 @@ _OF_SENDING: Final = {
     "on_unsure": "--on-unsure",
     "on_changed": "--on-changed",
     "max_failures": "--max-failures",
-    "report": "--report",
     "one_by_one": "--one-by-one",
     "check_images": "--check-images",
 }
@@ -46,15 +48,8 @@ def refer(
     context: click.Context, options: Globals, sources: list[str], batch: str, media: MediaKind, values: dict[str, Any]
 ) -> int:
     """Ask for an ingest of buckets' objects and return the exit code. `values` are the options of the upload."""
-    _refuse_what_means_nothing(context)
+    objects = _objects_from(context, values)
     try:
-        objects = ObjectOptions(
-            include=values["include"],
-            exclude=values["exclude"],
-            recursive=values["recursive"],
-            names=values["names"],
-            url_expiry_seconds=values["url_expiry"],
-        )
         ingest_options = IngestOptions(
             batch_name=values["batch_name"],
             ingest_id=values["ingest_id"],
@@ -63,7 +58,10 @@ def refer(
             wait_seconds=values["timeout"],
             quiet_seconds=values["quiet_period"],
             restart=values["restart"],
+            report_file=values["report"],
         )
+        if values["report"] is not None:
+            check_writable(values["report"])
     except UsageError as error:
         raise click.UsageError(str(error), context) from None
 
@@ -73,6 +71,28 @@ def refer(
         )
 
     return run(options, watched(context, partial(ingest_with, work=work)))
+
+
+def preview_refer(
+    context: click.Context, options: Globals, sources: list[str], media: MediaKind, values: dict[str, Any]
+) -> int:
+    """Print what would be asked for, and return the exit code."""
+    objects = Objects(sources, media, _objects_from(context, values))
+    return run(options, partial(preview_with, work=lambda settings: preview_objects(objects, settings)))
+
+
+def _objects_from(context: click.Context, values: dict[str, Any]) -> ObjectOptions:
+    _refuse_what_means_nothing(context)
+    try:
+        return ObjectOptions(
+            include=values["include"],
+            exclude=values["exclude"],
+            recursive=values["recursive"],
+            names=values["names"],
+            url_expiry_seconds=values["url_expiry"],
+        )
+    except UsageError as error:
+        raise click.UsageError(str(error), context) from None
 
 
 def _refuse_what_means_nothing(context: click.Context) -> None:

@@ -5,32 +5,37 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 import msgspec
 
 from rfbulk.cli.options import CONTEXT, DURATION, ExitCode, global_options, globals_of
-from rfbulk.cli.printing import duration, number, plain, print_failures, print_json
+from rfbulk.cli.printing import MAX_NAMED_ON_SCREEN, duration, number, plain, print_failures, print_json
 from rfbulk.cli.progress import progress_printer
-from rfbulk.cli.running import Session, run
+from rfbulk.cli.running import Session, run, settings_of
+from rfbulk.cli.upload_options import check_writable
 from rfbulk.cli.watching import WatchedCommand, watch_options, watched
+from rfbulk.client.ingest_preview import IngestPreview, preview_references
+from rfbulk.client.sources import in_own_thread
 from rfbulk.errors import RfbulkError, UsageError
 from rfbulk.events import Event
-from rfbulk.settings import IngestOptions
+from rfbulk.settings import IngestOptions, Settings
 
 if TYPE_CHECKING:
     import anyio
 
     from rfbulk.client import Client
     from rfbulk.core.ingest_report import IngestReport
+    from rfbulk.core.references import MediaKind
     from rfbulk.events import OnEvent
 
 F = TypeVar("F", bound=Callable[..., Any])
 Work = Callable[["Client", "OnEvent", "anyio.Event"], Awaitable["IngestReport"]]
 
 _SHARED: list[tuple[tuple[str, ...], dict[str, Any]]] = [
-    (("--batch-id", "-b"), {"metavar": "B", "required": True, "help": "The batch: a-z, 0-9, _ and -, at most 64."}),
+    (("--batch-id", "-b"), {"metavar": "B", "help": "The batch: a-z, 0-9, _ and -, at most 64."}),
     (("--batch-name",), {"metavar": "N", "help": "The name shown for it. [default: the batch id]"}),
     (("--ingest-id",), {"metavar": "ID", "help": "The ingest's name in notifications; further requests are ID-2, …"}),
     (("--notifications-url",), {"metavar": "URL", "help": "Where the service reports that the ingest has ended."}),
@@ -59,11 +64,18 @@ def _ingest_options(function: F) -> F:
     metavar="C",
     help="What is reported: ingest-status, files-status. May be repeated.",
 )
+@click.option("--dry-run", is_flag=True, help="Look at every line and print the plan; ask for nothing.")
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write every reference's fate, as JSON lines.",
+)
 @_ingest_options
 @watch_options
 @global_options
 @click.pass_context
-def references(context: click.Context, /, references: str, kind: Any, batch_id: str, **values: Any) -> int:
+def references(context: click.Context, /, references: str, kind: Any, batch_id: str | None, **values: Any) -> int:
     """Let the service fetch files that are elsewhere into a batch, each exactly once.
 
     FILE has a JSON object a line, {"name": "a.jpg", "url": "https://…"}, and is checked as a whole before anything
@@ -71,13 +83,16 @@ def references(context: click.Context, /, references: str, kind: Any, batch_id: 
 
     \b
     rfbulk upload references images.jsonl --batch-id spring --kind images
+    rfbulk upload references images.jsonl --kind images --dry-run
     rfbulk upload references https://bucket.example/clips.jsonl?… --batch-id clips --kind videos
     """
+    if values.pop("dry_run"):
+        return run(globals_of(context), partial(preview_with, work=lambda _settings: _preview(references, kind)))
 
     def work(client: Client, on_event: OnEvent, stop: anyio.Event) -> Awaitable[IngestReport]:
-        return client.ingest_references(references, batch_id, kind, options=options, on_event=on_event, stop=stop)
+        return client.ingest_references(references, batch, kind, options=options, on_event=on_event, stop=stop)
 
-    options = _options(context, values)
+    batch, options = _batch_of(context, batch_id), _options(context, values)
     return run(globals_of(context), watched(context, partial(ingest_with, work=work)))
 
 
@@ -87,7 +102,7 @@ def references(context: click.Context, /, references: str, kind: Any, batch_id: 
 @watch_options
 @global_options
 @click.pass_context
-def query(context: click.Context, /, query: str, batch_id: str, **values: Any) -> int:
+def query(context: click.Context, /, query: str, batch_id: str | None, **values: Any) -> int:
     """Let the platform fill a batch with those of its own images that a RoboQL query finds.
 
     Said again it asks for nothing new; another --ingest-id does.
@@ -97,15 +112,31 @@ def query(context: click.Context, /, query: str, batch_id: str, **values: Any) -
     """
 
     def work(client: Client, on_event: OnEvent, stop: anyio.Event) -> Awaitable[IngestReport]:
-        return client.ingest_query(query, batch_id, options=options, on_event=on_event, stop=stop)
+        return client.ingest_query(query, batch, options=options, on_event=on_event, stop=stop)
 
-    options = _options(context, values)
+    batch, options = _batch_of(context, batch_id), _options(context, values)
     return run(globals_of(context), watched(context, partial(ingest_with, work=work)))
+
+
+def _batch_of(context: click.Context, batch_id: str | None) -> str:
+    if batch_id is None:
+        raise click.UsageError("no batch was named: --batch-id B", context)
+    return batch_id
+
+
+def _preview(references: str, kind: MediaKind) -> IngestPreview:
+    if "://" in references:
+        cause = "what a list elsewhere names, the service alone knows"
+        raise UsageError("plan", "the ingest", cause=cause, advice="--dry-run looks at lists of this machine")
+    return preview_references(references, kind)
 
 
 def _options(context: click.Context, values: dict[str, Any]) -> IngestOptions:
     try:
+        if values.get("report") is not None:
+            check_writable(values["report"])
         return IngestOptions(
+            report_file=values.get("report"),
             batch_name=values["batch_name"],
             ingest_id=values["ingest_id"],
             notifications_url=values["notifications_url"],
@@ -117,6 +148,30 @@ def _options(context: click.Context, values: dict[str, Any]) -> IngestOptions:
         )
     except UsageError as error:
         raise click.UsageError(str(error), context) from None
+
+
+async def preview_with(session: Session, *, work: Callable[[Settings], IngestPreview]) -> int:
+    """Print what an ingest would ask for, and return the exit code."""
+    settings = settings_of(session.options)
+    result = await in_own_thread(lambda: work(settings))
+    if session.options.json:
+        print_json(msgspec.to_builtins(result))
+    else:
+        _print_preview(result)
+    if not result.references:
+        raise UsageError("plan", "the ingest", cause=f"no {result.kind[:-1]} to ask for was found")
+    return ExitCode.DONE
+
+
+def _print_preview(preview: IngestPreview) -> None:
+    references, requests = number(preview.references, "reference"), number(preview.requests, "request")
+    click.echo(f"would ask for {references} to {preview.kind}, in {requests}")
+    if preview.skipped:
+        click.echo(f"  {number(preview.skipped, 'file')} skipped, no {preview.kind} by their names")
+    for reason, count in sorted(preview.refused.items()):
+        click.echo(f"  {number(count, 'file')} refused: {reason}")
+    for path, reason, detail in preview.refused_examples[:MAX_NAMED_ON_SCREEN]:
+        click.echo(f"    {reason}  {plain(path)}{f': {plain(detail)}' if detail else ''}")
 
 
 async def ingest_with(session: Session, *, work: Work) -> int:
@@ -191,6 +246,8 @@ def _details(report: IngestReport) -> Iterable[str]:
     yield f"{number(report.requests, 'request')} in {duration(report.wall_seconds)}: {shown}"
     if report.duplicated:
         yield f"{number(report.duplicated, 'request')} the service had known before"
+    if report.skipped:
+        yield f"{number(report.skipped, 'file')} skipped, no {report.kind} by their names"
     if report.retries:
         causes = ", ".join(f"{plain(cause)} ×{count}" for cause, count in sorted(report.retries.items()))
         yield f"tried again: {causes}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ import anyio
 import anyio.to_thread
 
 from rfbulk.client.context import Context, entered_in_thread, ingests_dir
+from rfbulk.client.ingest_reporting import IngestReporting
 from rfbulk.client.listening import hearing_inbox
 from rfbulk.core.limits import batch_id as checked_batch_id
 from rfbulk.core.notices import batch_subject
@@ -114,32 +116,50 @@ async def _ingest(
     stop: anyio.Event | None,
 ) -> IngestReport:
     options = options or IngestOptions()
-    batch = checked_batch_id(batch_id)
-    workspace = await context.persist(context.api.workspace, tell=on_event)
-    identity = IngestIdentity(context.api_url, workspace, batch, kind_of(what), origin.known_as, options.ingest_id)
-    request = IngestRequest(batch, what, options, context.settings.retry, stop or anyio.Event())
-    async with entered_in_thread(
-        open_ingest_checkpoint(ingests_dir(context.settings), identity, restart=options.restart)
-    ) as checkpoint:
-        await _check_same_naming(checkpoint, origin.naming)
-        await checkpoint.record_fact("selection", origin.selection)
-        ports = IngestPorts(
-            service=IngestsApi(context.api),
-            staging=context.api,
-            checkpoint=checkpoint,
-            clock=context.clock,
-            tell=on_event,
-            reach=context.reach,
-            bell=context.bell,
-        )
-        try:
-            report = await hearing_inbox(context, batch_subject(batch), partial(ingest, ports, request))
-        except RfbulkError as error:
-            if error.ingest_report is not None:
-                _complete(error.ingest_report, workspace, checkpoint)
-            raise
-        _complete(report, workspace, checkpoint)
-        return report
+    with closing(IngestReporting(options.report_file, what, on_event)) as reporting:
+        batch = checked_batch_id(batch_id)
+        workspace = await context.persist(context.api.workspace, tell=on_event)
+        identity = IngestIdentity(context.api_url, workspace, batch, kind_of(what), origin.known_as, options.ingest_id)
+        stop = stop or anyio.Event()
+        request = IngestRequest(batch, reporting.what, options, context.settings.retry, stop)
+        async with entered_in_thread(
+            open_ingest_checkpoint(ingests_dir(context.settings), identity, restart=options.restart)
+        ) as checkpoint:
+            await _check_same_naming(checkpoint, origin.naming)
+            await checkpoint.record_fact("selection", origin.selection)
+            return await _ingest_into(context, request, checkpoint, reporting, workspace)
+
+
+async def _ingest_into(
+    context: Context,
+    request: IngestRequest,
+    checkpoint: IngestCheckpoint,
+    reporting: IngestReporting,
+    workspace: str,
+) -> IngestReport:
+    ports = IngestPorts(
+        service=IngestsApi(context.api),
+        staging=context.api,
+        checkpoint=checkpoint,
+        clock=context.clock,
+        tell=reporting.tell,
+        reach=context.reach,
+        bell=context.bell,
+    )
+
+    async def finish(report: IngestReport) -> None:
+        report.workspace = workspace
+        report.checkpoint = checkpoint.path.stem
+        await reporting.write(report, checkpoint)
+
+    try:
+        report = await hearing_inbox(context, batch_subject(request.batch), partial(ingest, ports, request))
+    except RfbulkError as error:
+        if error.ingest_report is not None:
+            await finish(error.ingest_report)
+        raise
+    await finish(report)
+    return report
 
 
 async def _check_same_naming(checkpoint: IngestCheckpoint, naming: str) -> None:
@@ -154,8 +174,3 @@ async def _check_same_naming(checkpoint: IngestCheckpoint, naming: str) -> None:
             cause=f"it was begun with --names {recorded}",
             advice=f"use --names {recorded}, or --restart into another batch",
         )
-
-
-def _complete(report: IngestReport, workspace: str, checkpoint: IngestCheckpoint) -> None:
-    report.workspace = workspace
-    report.checkpoint = checkpoint.path.stem

@@ -18,7 +18,9 @@ class IngestReport(msgspec.Struct, kw_only=True):
     - `left`: neither; the same command again goes on with them
 
     `requests` were accepted, now or earlier; `duplicated` of them the service had known before. `changed` have a name
-    that was sent before, for something else. `refused` could not be referred to. `indexed` is what the service counts.
+    that was sent before, for something else. `refused` could not be referred to, `skipped` are no such files by their
+    names. `indexed` is what the service counts, `failed_files` are the first hundred that it says it could not take in,
+    and why.
     """
 
     batch_id: str
@@ -41,6 +43,7 @@ class IngestReport(msgspec.Struct, kw_only=True):
     is_confirmed: bool = False
     ingest_failed: bool = False
     ingest_detail: str = ""
+    failed_files: list[tuple[str, str]] = []
     wall_seconds: float = 0.0
     failures: list[Failure] = []
     checkpoint: str = ""

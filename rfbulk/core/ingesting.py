@@ -9,10 +9,11 @@ from rfbulk.core.report import Failure
 
 
 class ReferenceGroup(msgspec.Struct):
-    """What a source of references found next: those to ask for, and what is named instead."""
+    """What a source of references found next: those to ask for, what is named instead, and how many are counted."""
 
     references: list[Reference]
     refusals: list[Failure] = []
+    skipped: int = 0
 
 
 class PlannedRequest(msgspec.Struct, frozen=True):
@@ -48,6 +49,15 @@ class Accepted(msgspec.Struct, frozen=True):
     is_from_before: bool = False
     shards: int = 0
     present: frozenset[str] | None = None
+
+
+class NamedReference(msgspec.Struct, frozen=True):
+    """What became of a reference: in which request it is, and whether that was accepted. `is_lost`: not with it."""
+
+    name: str
+    ingest_id: str
+    is_accepted: bool
+    is_lost: bool
 
 
 class IngestTotals(msgspec.Struct, frozen=True):

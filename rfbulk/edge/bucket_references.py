@@ -47,11 +47,12 @@ class BucketReferences:
         """
         for group in self.source.scan():
             refusals = [self._failure(each) for each in group.refusals if each.reason not in SKIPPED]
+            skipped = len(group.refusals) - len(refusals)
             references = [self._reference(entry) for entry in group.entries]
             odd = [each for each in references if quote(each.key, safe="/") != each.key]
             bad = {id(each) for each, url in zip(odd, self._signed(odd, TRIED_SECONDS), strict=True) if url is None}
             refusals += [self._unsignable(each) for each in odd if id(each) in bad]
-            yield ReferenceGroup([each for each in references if id(each) not in bad], refusals)
+            yield ReferenceGroup([each for each in references if id(each) not in bad], refusals, skipped)
 
     def urls_of(self, references: Sequence[Reference]) -> Sequence[str]:
         """Sign their URLs, in order, for all the time from now on.
@@ -64,6 +65,10 @@ class BucketReferences:
         for url in urls[:1]:
             _check(url, self.source)
         return urls
+
+    def place_of(self, reference: Reference) -> str:
+        """Return the address of an object, which permits nothing."""
+        return self._address(reference) if isinstance(reference, ObjectReference) else ""
 
     def _signed(self, references: Sequence[ObjectReference], seconds: float) -> list[str | None]:
         """Sign them bucket by bucket: a library that signs many at once does so in a tenth of the time."""
@@ -83,10 +88,13 @@ class BucketReferences:
         return Failure(path, "", refusal.reason, refusal.detail)
 
     def _unsignable(self, reference: ObjectReference) -> Failure:
-        address = self.source.opened[reference.root].address
-        path = f"{address.cloud}://{address.bucket}/{reference.key}"
+        path = self._address(reference)
         why = "no URL that leads to a key of this spelling can be signed; it can be relayed"
         return Failure(path, reference.name, RefusalReason.NAME, why)
+
+    def _address(self, reference: ObjectReference) -> str:
+        address = self.source.opened[reference.root].address
+        return f"{address.cloud}://{address.bucket}/{reference.key}"
 
 
 def _check(url: str, source: BucketSource) -> None:

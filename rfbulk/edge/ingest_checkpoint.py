@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from rfbulk.core.ingesting import IngestTotals, PlannedRequest, SortedReferences
+from rfbulk.core.ingesting import IngestTotals, NamedReference, PlannedRequest, SortedReferences
 from rfbulk.edge.checkpoint_file import Shape, connect_to_read, fact, held, newest_first, set_fact
 from rfbulk.edge.writer import SqliteWriter, translated
 
@@ -50,6 +50,7 @@ CREATE TABLE names (
 
 SHAPE: Final = Shape(TABLES, VERSION, "--restart begins anew; what the service has accepted it knows again by its name")
 MAX_IDS_TOLD: Final = 1000
+NAMED_AT_ONCE: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,15 @@ class IngestCheckpoint:
         """Record that a request was accepted. Return the names that it should have asked for and did not."""
         return await self._writer.run(lambda db: _accept(db, request, accepted))
 
+    async def named_behind(self, name: str) -> list[NamedReference]:
+        """Return what became of references, a thousand at a time in the order of their names, from behind `name`."""
+        return await self._writer.run(lambda db: _named_behind(db, name))
+
+    async def has(self, names: Sequence[str]) -> set[str]:
+        """Return those of the names that are in a request."""
+        sql = "SELECT 1 FROM names WHERE name = ?"
+        return await self._writer.run(lambda db: {name for name in names if db.execute(sql, (name,)).fetchone()})
+
     async def totals(self) -> IngestTotals:
         """Return the books so far."""
         return await self._writer.run(_totals)
@@ -171,6 +181,15 @@ def _accept(db: sqlite3.Connection, request: PlannedRequest, accepted: Accepted)
     )
     db.executemany("UPDATE names SET is_lost = 1 WHERE name = ?", ((name,) for name in lost))
     return lost
+
+
+def _named_behind(db: sqlite3.Connection, name: str) -> list[NamedReference]:
+    rows = db.execute(
+        "SELECT name, ingest_id, is_accepted, is_lost FROM names JOIN requests ON requests.id = names.request"
+        " WHERE name > ? ORDER BY name LIMIT ?",
+        (name, NAMED_AT_ONCE),
+    )
+    return [NamedReference(name, ingest, bool(accepted), bool(lost)) for name, ingest, accepted, lost in rows]
 
 
 def _totals(db: sqlite3.Connection) -> IngestTotals:

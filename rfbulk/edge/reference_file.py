@@ -52,6 +52,10 @@ class ReferenceFile:
         """Return the URLs as the file has them."""
         return [reference.url for reference in references]
 
+    def place_of(self, _reference: Reference) -> str:
+        """Return nothing: where a file elsewhere is, its URL alone tells, which may permit to read it."""
+        return ""
+
 
 def open_reference_file(path: Path) -> ReferenceFile:
     """Look at every line of a list. Memory stays flat, however long it is.

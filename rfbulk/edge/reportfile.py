@@ -24,6 +24,7 @@ from rfbulk.events import Event, FileNamed
 if TYPE_CHECKING:
     from aiofiles.threadpool.binary import AsyncBufferedIOBase
 
+    from rfbulk.core.ingest_report import IngestReport
     from rfbulk.core.report import UploadReport
     from rfbulk.edge.checkpoint import Checkpoint
 
@@ -36,6 +37,7 @@ FATES: Final = {
     ShardState.FAILED: "failed",
 }
 
+_NAMING: Final = frozenset(("failures", "skipped_examples", "failed_files"))
 FAILURES_AT_ONCE: Final = 1000
 IN_MEMORY_BYTES: Final = 4 << 20
 """Named files are kept in memory up to this, then on disk."""
@@ -71,12 +73,21 @@ async def write_report_file(
     Raises:
         UsageError, NoRoom: it cannot be written.
     """
+    await write_lines(path, summary_of(report), _lines(checkpoint, roots, named))
+
+
+async def write_lines(path: Path, summary: dict[str, Any], lines: AsyncIterator[bytes]) -> None:
+    """Write a summary and lines into a file, which appears whole or not at all.
+
+    Raises:
+        UsageError, NoRoom: it cannot be written.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         async with _opened(temporary) as file:
-            await file.write(orjson.dumps({"summary": summary_of(report)}) + b"\n")
-            async for lines in _lines(checkpoint, roots, named):
-                await file.write(lines)
+            await file.write(orjson.dumps({"summary": summary}) + b"\n")
+            async for some in lines:
+                await file.write(some)
         await aiofiles.os.replace(temporary, path)
     except BaseException as error:
         await _discard(temporary)
@@ -103,10 +114,10 @@ async def _discard(temporary: Path) -> None:
         await aiofiles.os.unlink(temporary)
 
 
-def summary_of(report: UploadReport) -> dict[str, Any]:
+def summary_of(report: UploadReport | IngestReport) -> dict[str, Any]:
     """Return the report's numbers, without the files that it names."""
     values: dict[str, Any] = msgspec.to_builtins(report)
-    return {name: value for name, value in values.items() if name not in {"failures", "skipped_examples"}}
+    return {name: value for name, value in values.items() if name not in _NAMING}
 
 
 async def _lines(checkpoint: Checkpoint, roots: tuple[bytes, ...], named: NamedFiles) -> AsyncIterator[bytes]:
@@ -120,15 +131,16 @@ async def _lines(checkpoint: Checkpoint, roots: tuple[bytes, ...], named: NamedF
     held = {_shown(roots, refusal.root, refusal.path) for refusal, _, _ in failures}
     for start in range(0, len(failures), FAILURES_AT_ONCE):
         yield b"".join(
-            _failure_line(Failure(_shown(roots, refusal.root, refusal.path), name, refusal.reason, refusal.detail))
+            failure_line(Failure(_shown(roots, refusal.root, refusal.path), name, refusal.reason, refusal.detail))
             for refusal, name, _ in failures[start : start + FAILURES_AT_ONCE]
         )
     # what the scan named, the checkpoint does not hold
     for group in named.groups():
-        yield b"".join(_failure_line(failure) for failure in group if failure.path not in held)
+        yield b"".join(failure_line(failure) for failure in group if failure.path not in held)
 
 
-def _failure_line(failure: Failure) -> bytes:
+def failure_line(failure: Failure) -> bytes:
+    """Return the line of a file that was named."""
     line = {"path": failure.path, "name": failure.name, "fate": failure.reason, "why": failure.detail}
     return orjson.dumps(line) + b"\n"
 

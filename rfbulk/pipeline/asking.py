@@ -152,6 +152,7 @@ class AskForReferences:
 
     async def _take(self, group: ReferenceGroup) -> None:
         tally = self._asker.tally
+        tally.skipped += group.skipped
         for refusal in group.refusals:
             tally.refused += 1
             tally.name(refusal)

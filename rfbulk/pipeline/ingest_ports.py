@@ -43,6 +43,9 @@ class ReferenceSource(Protocol):
     def urls_of(self, references: Sequence[Reference]) -> Sequence[str]:
         """Return their URLs, in order. Asked for each attempt, so that what is signed now lives long."""
 
+    def place_of(self, reference: Reference) -> str:
+        """Return where it is, without what permits to read it; "" if that may not be told."""
+
 
 class IngestCheckpoint(Protocol):
     """The durable record. Each change is durable when its call returns."""

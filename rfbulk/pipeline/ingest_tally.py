@@ -26,6 +26,7 @@ class IngestTally:
     requests: int = 0
     duplicated: int = 0
     refused: int = 0
+    skipped: int = 0
     changed: int = 0
     retries: Counter[str] = field(default_factory=Counter)
     failures: list[Failure] = field(default_factory=list)

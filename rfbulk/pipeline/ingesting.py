@@ -232,6 +232,7 @@ class _Ingest:
             failed=totals.lost,
             left=left,
             refused=tally.refused,
+            skipped=tally.skipped,
             changed=tally.changed,
             already_sent=tally.before,
             requests=totals.requests,
@@ -252,6 +253,7 @@ def _add_confirmation(report: IngestReport, state: BatchState | None, baseline: 
     report.indexed = max(0, state.count - baseline)
     report.is_confirmed = state.is_ready
     report.ingest_failed = not state.is_ready
+    report.failed_files = list(state.failed_files)
     missing = 0 if state.expected is None else state.expected - state.count
     told = [f"{missing:,} of them are not counted"] if missing > 0 else []
     reasons = told + [f"{name}: {why}" for name, why in (*state.failed, *state.failed_files)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -80,25 +81,34 @@ async def test_a_bucket_is_previewed_relayed_and_recorded_without_a_secret(
 async def test_a_bucket_is_referred_to_without_a_secret(
     plain: Bucket, commands: Commands, emulator: Emulator, tmp_path: Path
 ) -> None:
-    plain.put_all(images(30))
-    name = ENDPOINTS[plain.scheme]
+    objects = images(30)
+    plain.put_all(objects | {"in/empty.jpg": b"", "in/notes.txt": b"x"})
+    name, report = ENDPOINTS[plain.scheme], commands.home / "report.jsonl"
     server = urlsplit(plain.environment[name])
     with tls_front(tmp_path, server.port or 0) as (url, authority):
         env = variables(plain) | {name: url + server.path}
-        line = ("upload", "images", f"{plain.url}/in/**/*.jpg", "-b", "refs", "--by-reference", "--ca-file", authority)
-        more = (
-            "--url-expiry",
-            "1h",
+        line: list[str | Path] = [
+            "upload",
+            "images",
+            f"{plain.url}/in/**/*",
+            "--by-reference",
+            "--ca-file",
+            authority,
             "--json",
-            "--quiet-period",
-            "0s",
-            "-vv",
-            "--log-file",
-            commands.home / "log.jsonl",
-        )
-        ended = await commands.run(*line, *more, **env)
-    assert (ended.code, ended.json["sent"], ended.json["is_confirmed"]) == (0, 30, True), ended
+        ]
+        planned = await commands.run(*line, "--dry-run", **env)
+        assert (planned.code, planned.json["references"], planned.json["requests"]) == (0, 30, 1), planned
+        assert (planned.json["refused"], planned.json["skipped"]) == ({"empty": 1}, 1)
+        assert not emulator.requests
+        more: list[str | Path] = ["-b", "refs", "--url-expiry", "1h", "--quiet-period", "0s", "--report", report]
+        ended = await commands.run(*line, *more, "-vv", "--log-file", commands.home / "log.jsonl", **env)
+    assert (ended.code, ended.json["sent"], ended.json["is_confirmed"]) == (3, 30, True), ended
+    assert (ended.json["refused"], ended.json["skipped"]) == (1, 1)
     assert len(references_in(emulator, "refs")) == 30
+    rows = [json.loads(row) for row in report.read_text().splitlines()[1:]]
+    assert {row["path"]: row["fate"] for row in rows} == {f"{plain.url}/{key}": "indexed" for key in objects} | {
+        f"{plain.url}/in/empty.jpg": "empty"
+    }
     look_for_secrets(commands, plain)
 
 

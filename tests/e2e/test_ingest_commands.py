@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,6 +51,10 @@ def spoil(path: Path) -> None:
         file.write('{"name": "x.png", "url": "http://plain.example/?sig=1"}')
 
 
+def lead_elsewhere(path: Path, old: str, new: str) -> None:
+    path.write_text(path.read_text().replace(f"/{old}?", f"/{new}?"))
+
+
 def is_right(ended: Ended, code: int = 0) -> str:
     assert ended.code == code, ended
     return ended.out
@@ -74,6 +80,91 @@ async def test_references_are_accepted_once_and_waited_for(commands: Commands, l
     assert (checkpoint["kind"], checkpoint["sent"], checkpoint["confirmed"]) == ("ingest", 7, True)
     assert "7 references in 1 request" in is_right(await commands.run("checkpoint", "show", "refs"))
     is_right(await commands.run("batch", "wait", "refs", "--timeout", "30s"))
+
+
+def rows_of(report: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Return the summary of a report file, and its lines by name."""
+    first, *lines = [json.loads(line) for line in report.read_text().splitlines()]
+    return first["summary"], {line["name"]: line for line in lines}
+
+
+async def test_every_reference_has_its_fate_in_the_report(
+    commands: Commands, emulator: Emulator, listed: Path, tmp_path: Path
+) -> None:
+    report = tmp_path / "report.jsonl"
+    with listed.open("a") as file:
+        file.write('{"name": "nowhere.png", "url": "https://host.invalid/x?X-Goog-Signature=1"}\n')
+    line: list[str | Path] = [
+        "upload",
+        "references",
+        listed,
+        "-b",
+        "refs",
+        "--kind",
+        "images",
+        "--report",
+        report,
+        *QUICK,
+    ]
+    is_right(await commands.run(*line), 6)
+    summary, lines = rows_of(report)
+    [ingest] = summary["ingest_ids"]
+    nowhere = lines.pop("nowhere.png")
+    assert (nowhere["fate"], nowhere["why"]) == ("refused-by-service", "the file could not be fetched")
+    assert lines == {
+        name: {"name": name, "ingest": ingest, "fate": "accepted"} for name in (f"{number}.png" for number in range(7))
+    }
+    assert summary["planned"] == len(lines) + 1
+    assert "http" not in report.read_text().partition("\n")[2]
+
+
+async def test_what_is_left_and_what_is_another_file_now_is_in_the_report(
+    commands: Commands, emulator: Emulator, listed: Path, tmp_path: Path
+) -> None:
+    report = tmp_path / "report.jsonl"
+    line: list[str | Path] = [
+        "upload",
+        "references",
+        listed,
+        "-b",
+        "refs",
+        "--kind",
+        "images",
+        "--report",
+        report,
+        *QUICK,
+    ]
+    emulator.faults.add("references:status=503,times=1000")
+    is_right(await commands.run(*line, "--retry-for", "1s"), 5)
+    emulator.faults.clear()
+    assert {each["fate"] for each in rows_of(report)[1].values()} == {"left"}
+    is_right(await commands.run(*line))
+    assert {each["fate"] for each in rows_of(report)[1].values()} == {"indexed"}
+    lead_elsewhere(listed, "3", "33")
+    is_right(await commands.run(*line), 3)
+    assert Counter(each["fate"] for each in rows_of(report)[1].values()) == {"indexed": 6, "changed": 1}
+
+
+async def test_a_report_that_cannot_be_written_is_found_out_first(
+    commands: Commands, emulator: Emulator, listed: Path, tmp_path: Path
+) -> None:
+    for source, report in ((str(listed), tmp_path / "none" / "x"), ("https://h.example/list?sig=1", tmp_path / "x")):
+        line: list[str | Path] = ["upload", "references", source, "-b", "refs", "--kind", "images", "--report", report]
+        assert "report" in (await commands.run(*line)).err
+        is_right(await commands.run(*line), 2)
+    assert emulator.requests["references"] == 0
+
+
+async def test_a_dry_run_looks_at_every_line_and_asks_for_nothing(
+    commands: Commands, emulator: Emulator, listed: Path
+) -> None:
+    line: list[str | Path] = ["upload", "references", listed, "--kind", "videos", "--dry-run"]
+    assert is_right(await commands.run(*line)) == "would ask for 7 references to videos, in 1 request\n"
+    assert (await commands.run(*line, "--json")).json["references"] == 7
+    spoil(listed)
+    assert "line 15: the URL is not https" in (await commands.run(*line)).err
+    assert "no batch was named" in (await commands.run(*line[:-1])).err
+    assert not emulator.requests
 
 
 async def test_a_bad_file_is_told_by_line_and_nothing_is_sent(
