@@ -15,11 +15,18 @@
 #include <time.h>
 #include <unistd.h>
 
+#ifdef WITH_TLS
+#include <openssl/ssl.h>
+#endif
+
 #define CONNECTION_BYTES (1 << 18) /* received, summed and walked while it lies in the second-level cache */
 
 /* One connection and what has been received from it but not used yet. */
 struct connection {
     int socket;
+#ifdef WITH_TLS
+    SSL *tls; /* NULL where it speaks plainly */
+#endif
     size_t start, end;
     unsigned char *buffer; /* CONNECTION_BYTES, and one more for a closing zero */
 };
@@ -56,6 +63,24 @@ static inline void text_add(struct text *text, const char *format, ...)
     va_end(arguments);
 }
 
+static inline ssize_t connection_receive(struct connection *connection, void *room, size_t length)
+{
+#ifdef WITH_TLS
+    if (connection->tls != NULL)
+        return SSL_read(connection->tls, room, (int)length);
+#endif
+    return recv(connection->socket, room, length, 0);
+}
+
+static inline ssize_t connection_give(struct connection *connection, const void *bytes, size_t length)
+{
+#ifdef WITH_TLS
+    if (connection->tls != NULL)
+        return SSL_write(connection->tls, bytes, (int)length);
+#endif
+    return send(connection->socket, bytes, length, 0);
+}
+
 /* Receive more behind what is here. False when the peer is gone or the buffer is full. */
 static inline bool connection_fill(struct connection *connection)
 {
@@ -68,7 +93,7 @@ static inline bool connection_fill(struct connection *connection)
     }
     ssize_t received;
     do
-        received = recv(connection->socket, connection->buffer + connection->end, CONNECTION_BYTES - connection->end, 0);
+        received = connection_receive(connection, connection->buffer + connection->end, CONNECTION_BYTES - connection->end);
     while (received < 0 && errno == EINTR);
     if (received <= 0)
         return false;
@@ -80,7 +105,7 @@ static inline bool connection_fill(struct connection *connection)
 static inline bool connection_send(struct connection *connection, const char *bytes, size_t length)
 {
     while (length > 0) {
-        ssize_t sent = send(connection->socket, bytes, length, 0);
+        ssize_t sent = connection_give(connection, bytes, length);
         if (sent < 0 && errno == EINTR)
             continue;
         if (sent <= 0)

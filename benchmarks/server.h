@@ -10,19 +10,53 @@
 
 #include "http.h"
 
-static int listening_port;
+static int listening_port, tls_port; /* 0: nothing is served over TLS */
+
+#ifdef WITH_TLS
+static SSL_CTX *tls_context;
+#endif
 
 /* Serve one request. False when the connection is to end. Each server has its own. */
 static bool serve(struct connection *connection, struct request *request);
 
+struct accepted {
+    int socket;
+    bool secured;
+};
+
+struct listener {
+    int socket;
+    bool secured;
+};
+
+/* Begin to speak TLS where that is wanted. */
+static bool secure(struct connection *connection, bool wanted)
+{
+#ifdef WITH_TLS
+    if (wanted) {
+        connection->tls = SSL_new(tls_context);
+        return connection->tls != NULL && SSL_set_fd(connection->tls, connection->socket) == 1 &&
+               SSL_accept(connection->tls) == 1;
+    }
+#endif
+    (void)connection;
+    return !wanted;
+}
+
 static void *serve_connection(void *argument)
 {
-    struct connection connection = {.socket = (int)(intptr_t)argument, .buffer = malloc(CONNECTION_BYTES + 1)};
+    struct accepted accepted = *(struct accepted *)argument;
+    struct connection connection = {.socket = accepted.socket, .buffer = malloc(CONNECTION_BYTES + 1)};
+    free(argument);
     struct request *request = malloc(sizeof *request);
     if (connection.buffer == NULL || request == NULL)
         abort();
-    while (request_read(&connection, request) && serve(&connection, request) && !request->closes)
-        ;
+    if (secure(&connection, accepted.secured))
+        while (request_read(&connection, request) && serve(&connection, request) && !request->closes)
+            ;
+#ifdef WITH_TLS
+    SSL_free(connection.tls);
+#endif
     close(connection.socket);
     free(request);
     free(connection.buffer);
@@ -31,23 +65,28 @@ static void *serve_connection(void *argument)
 
 static void *accept_connections(void *argument)
 {
-    int listener = (int)(intptr_t)argument, yes = 1;
+    struct listener listener = *(struct listener *)argument;
+    int yes = 1;
     pthread_attr_t detached;
     pthread_attr_init(&detached);
     pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
     for (;;) {
-        int socket = accept(listener, NULL, NULL);
+        int socket = accept(listener.socket, NULL, NULL);
         pthread_t thread;
         if (socket < 0)
             continue;
         setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
-        if (pthread_create(&thread, &detached, serve_connection, (void *)(intptr_t)socket) != 0)
+        struct accepted *accepted = malloc(sizeof *accepted);
+        if (accepted == NULL)
+            abort();
+        *accepted = (struct accepted){.socket = socket, .secured = listener.secured};
+        if (pthread_create(&thread, &detached, serve_connection, accepted) != 0)
             close(socket);
     }
     return NULL;
 }
 
-static int listen_anywhere(void)
+static int listen_anywhere(int *port)
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t length = sizeof address;
@@ -57,18 +96,42 @@ static int listen_anywhere(void)
         perror("cannot listen");
         exit(1);
     }
-    listening_port = ntohs(address.sin_port);
+    *port = ntohs(address.sin_port);
     return listener;
+}
+
+static bool start_listening(bool secured)
+{
+    pthread_t thread;
+    static struct listener listeners[2];
+    struct listener *listener = &listeners[secured];
+    *listener = (struct listener){.socket = listen_anywhere(secured ? &tls_port : &listening_port), .secured = secured};
+    return pthread_create(&thread, NULL, accept_connections, listener) == 0;
+}
+
+/* Serve over TLS too, with that certificate and key. */
+static inline void offer_tls(const char *certificate, const char *key)
+{
+#ifdef WITH_TLS
+    tls_context = SSL_CTX_new(TLS_server_method());
+    if (tls_context == NULL || SSL_CTX_use_certificate_chain_file(tls_context, certificate) != 1 ||
+        SSL_CTX_use_PrivateKey_file(tls_context, key, SSL_FILETYPE_PEM) != 1 || !start_listening(true)) {
+        fprintf(stderr, "cannot offer TLS\n");
+        exit(1);
+    }
+#else
+    (void)certificate, (void)key;
+    fprintf(stderr, "compiled without TLS\n");
+    exit(1);
+#endif
 }
 
 /* Print the port, and serve until standard input ends: whoever started this holds the other end. */
 static int serve_until_input_ends(void)
 {
-    pthread_t thread;
     char byte;
     signal(SIGPIPE, SIG_IGN);
-    int listener = listen_anywhere();
-    if (pthread_create(&thread, NULL, accept_connections, (void *)(intptr_t)listener) != 0)
+    if (!start_listening(false))
         return 1;
     printf("%d\n", listening_port);
     fflush(stdout);

@@ -14,11 +14,15 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 
+class CannotCompile(Exception):
+    """A program of the benchmarks does not compile on this machine."""
+
+
 class Server:
     """A running server. It ends with its context, or with this process."""
 
-    def __init__(self, name: str, build: Path, *arguments: str) -> None:
-        self._command = (str(compiled(name, build)), *arguments)
+    def __init__(self, name: str, build: Path, *arguments: str, has_tls: bool = False) -> None:
+        self._command = (str(compiled(name, build, has_tls=has_tls)), *arguments)
         self._process: subprocess.Popen[str] | None = None
         self.port = 0
 
@@ -45,9 +49,13 @@ class Server:
             connection.close()
 
 
-def compiled(name: str, build: Path) -> Path:
-    """Compile one of the C programs beside this file, unless it is newer than its sources."""
-    program = build / name
+def compiled(name: str, build: Path, *, has_tls: bool = False) -> Path:
+    """Compile one of the C programs beside this file, unless it is newer than its sources. TLS wants OpenSSL's headers.
+
+    Raises:
+        CannotCompile: it does not compile here.
+    """
+    program = build / (f"{name}-tls" if has_tls else name)
     sources = [HOME / f"{name}.c", *HOME.glob("*.h")]
     if program.exists() and program.stat().st_mtime > max(source.stat().st_mtime for source in sources):
         return program
@@ -55,8 +63,11 @@ def compiled(name: str, build: Path) -> Path:
     flags = ["-O2", "-Wall", "-Wextra", "-pthread"]
     if platform.machine() == "aarch64":
         flags.append("-march=armv8-a+crc")
+    libraries = ["-DWITH_TLS", "-lssl", "-lcrypto"] if has_tls else []
     try:
-        subprocess.run(["cc", *flags, "-o", program, sources[0]], check=True)
+        subprocess.run(["cc", *flags, "-o", program, sources[0], *libraries], check=True)
     except FileNotFoundError:
         raise SystemExit("benchmarks need a C compiler: there is no `cc`") from None
+    except subprocess.CalledProcessError:
+        raise CannotCompile(f"{sources[0].name} does not compile{' with OpenSSL' if has_tls else ''}") from None
     return program

@@ -2,6 +2,7 @@
  * that counts and checks what arrives and throws it away, so that a client's speed is seen and not a server's.
  *
  *     sink                  listen on a free port of 127.0.0.1, print it, serve until standard input ends
+ *     sink CERT KEY         the same, and let grants lead to another port, over TLS (compiled with -DWITH_TLS)
  *
  *     GET  /_stats          totals since the last reset
  *     POST /_reset          forget everything; ?sums=1 takes each image's checksum from now on
@@ -106,12 +107,12 @@ static bool post_grant(struct connection *connection, const char *id)
     pthread_mutex_unlock(&store.lock);
     struct text body = {NULL, 0, 0};
     text_add(&body,
-             "{\"status\": \"ok\", \"signedURLDetails\": {\"uploadURL\": \"http://127.0.0.1:%d/store/%s/%zu"
+             "{\"status\": \"ok\", \"signedURLDetails\": {\"uploadURL\": \"%s://127.0.0.1:%d/store/%s/%zu"
              "?X-Goog-Algorithm=GOOG4-RSA-SHA256&X-Goog-Credential=bench%%2F%.8s%%2Fauto%%2Fstorage%%2Fgoog4_request"
              "&X-Goog-Date=%s&X-Goog-Expires=3600&X-Goog-SignedHeaders=host%%3Bx-goog-content-length-range"
              "&X-Goog-Signature=%064zx\", \"method\": \"PUT\", \"maxFileSizeBytes\": %llu, "
              "\"extensionHeaders\": {\"x-goog-content-length-range\": \"0,%llu\"}}}",
-             listening_port, id, number, date, date, number, SHARD_LIMIT_BYTES, SHARD_LIMIT_BYTES);
+             tls_port ? "https" : "http", tls_port ? tls_port : listening_port, id, number, date, date, number, SHARD_LIMIT_BYTES, SHARD_LIMIT_BYTES);
     bool sent = answer_json(connection, "200 OK", &body);
     free(body.data);
     return sent;
@@ -269,8 +270,10 @@ static bool serve(struct connection *connection, struct request *request)
     return answer_failure(connection, "404 Not Found", "the sink has no such call");
 }
 
-int main(void)
+int main(int count, char **arguments)
 {
     crc32c_prepare();
+    if (count == 3)
+        offer_tls(arguments[1], arguments[2]);
     return serve_until_input_ends();
 }

@@ -31,11 +31,21 @@ class Stats:
     last_put: float
 
 
-class Sink:
-    """A running sink. It ends with its context, or with this process."""
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """Files by which the sink's store is known: its certificate, its key, and the authority that signed it."""
 
-    def __init__(self, build: Path) -> None:
-        self._server = Server("sink", build)
+    chain: Path
+    key: Path
+    authority: Path
+
+
+class Sink:
+    """A running sink. It ends with its context, or with this process. With a certificate its store speaks TLS."""
+
+    def __init__(self, build: Path, certificate: Certificate | None = None) -> None:
+        arguments = () if certificate is None else (str(certificate.chain), str(certificate.key))
+        self._server = Server("sink", build, *arguments, has_tls=certificate is not None)
 
     @property
     def port(self) -> int:

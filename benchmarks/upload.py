@@ -51,7 +51,7 @@ def run(shape: Shape, bench: Bench) -> Outcome:
     title = f"upload {shape.name}: {size}, {bench.rounds} rounds; {_ceiling(series, data)}"
     return Outcome(
         tables=(Table(title, COLUMNS, tuple(_row(each, series, data) for each in series)),),
-        results=tuple(_record(each, data) for each in series),
+        results=tuple(record(each, data) for each in series),
         goals=tuple(_goals(shape, series)),
         skipped=tuple(missing),
         problems=tuple(problem for each in series for problem in each.problems),
@@ -99,7 +99,8 @@ def _goals(shape: Shape, series: list[Series[Stats]]) -> list[Goal]:
     return goals
 
 
-def _record(series: Series[Stats], data: DataSet) -> dict[str, object]:
+def record(series: Series[Stats], data: DataSet) -> dict[str, object]:
+    """Return what is kept of a series."""
     return {
         "contender": series.name,
         "files": data.files,

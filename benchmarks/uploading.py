@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from benchmarks.contenders import Contender, Job
 from benchmarks.process import Cost, idle_share, run_command
 from benchmarks.rounds import Run, Series, play
-from benchmarks.sink import Sink, Stats
+from benchmarks.sink import Certificate, Sink, Stats
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from benchmarks.datasets import DataSet
 
 
-def play_uploads(entrants: list[Contender], data: DataSet, *, rounds: int, build: Path) -> list[Series[Stats]]:
-    """Let all upload the same set in turns."""
-    with Sink(build) as sink:
+def play_uploads(
+    entrants: list[Contender], data: DataSet, *, rounds: int, build: Path, certificate: Certificate | None = None
+) -> list[Series[Stats]]:
+    """Let all upload the same set in turns, over TLS to a store that has a certificate."""
+    with Sink(build, certificate) as sink:
 
         def upload(entrant: Contender, checks: bool) -> Run[Stats]:
             with fresh_job(data, sink, sums=checks) as job:
