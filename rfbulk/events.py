@@ -337,6 +337,21 @@ class AuditProgress:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchExpires:
+    """The batch is there already, and expires in so many seconds. A new one is kept for seven days."""
+
+    batch_id: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Advised:
+    """What a large upload will take, in one paragraph: told once at the most, as soon as it can be known."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Warned:
     """Something that the operator should know and that stops nothing."""
 
@@ -364,6 +379,8 @@ Event: TypeAlias = (
     | FetchRetried
     | RemoteFileNamed
     | AuditProgress
+    | BatchExpires
+    | Advised
     | Warned
 )
 OnEvent: TypeAlias = Callable[[Event], None]

@@ -17,6 +17,7 @@ from rfbulk.cli.metrics import served, words_of
 from rfbulk.cli.state import VISIBLE, State
 from rfbulk.core.wording import plain
 from rfbulk.events import (
+    Advised,
     Event,
     FetchRetried,
     FileNamed,
@@ -94,7 +95,7 @@ def progress_printer(options: Globals) -> Iterator[OnEvent]:
                 log.take(event)
             if metrics is not None:
                 metrics(event)
-            text = _remark(event, options.verbose)
+            text = _remark(event, options)
             if text:
                 view.say(text)
             if isinstance(event, VISIBLE):
@@ -132,13 +133,17 @@ def _served_metrics(options: Globals, stack: ExitStack, view: View) -> OnEvent |
     return serving.on_event
 
 
-def _remark(event: Event, verbosity: int) -> str:
+def _remark(event: Event, options: Globals) -> str:
     if event == PhaseChanged("stopping"):
         return "stopping: what is in flight may finish; once more stops at once"
     if isinstance(event, Warned):
         return f"warning: {plain(event.text)}"
-    if not verbosity:
-        return ""
+    if isinstance(event, Advised):
+        return "" if options.quiet else f"note: {plain(event.text)}"
+    return _detail(event) if options.verbose else ""
+
+
+def _detail(event: Event) -> str:
     if isinstance(event, ShardRetried):
         return f"shard {event.shard}: {event.cause}, again in {event.delay:.1f} s ({plain(event.detail)})"
     if isinstance(event, RequestRetried):

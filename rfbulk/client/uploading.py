@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager, closing, contextmanager
+from contextlib import AbstractAsyncContextManager, closing, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ import msgspec
 from rfbulk.client.clustering import cluster_sender
 from rfbulk.client.context import Context, entered_in_thread, uploads_dir
 from rfbulk.client.given import selection_text
+from rfbulk.client.measuring import latest_measured, remember
 from rfbulk.client.sources import Opened, Source, StrPath, each_of, in_own_thread, open_sources
 from rfbulk.core.forms import SHARDS, SINGLES, VIDEOS, Form
 from rfbulk.core.limits import batch_id as checked_batch_id
@@ -28,6 +29,7 @@ from rfbulk.edge.reportfile import NamedFiles, write_report_file
 from rfbulk.edge.source import renamed
 from rfbulk.errors import RfbulkError, UsageError
 from rfbulk.events import Event, OnEvent
+from rfbulk.pipeline.advising import Adviser
 from rfbulk.pipeline.ports import Ports
 from rfbulk.pipeline.upload import UploadRequest, upload
 from rfbulk.senders.scaling import ScalingSender, open_scaling_sender
@@ -125,14 +127,27 @@ async def _upload_from(
         )
         with closing(NamedFiles()) as named:
             told = _both(named.take, on_event) if options.report_file is not None else on_event
+            adviser = await _adviser(context, form, options, told)
             try:
-                report = await _upload(context, request, opened, checkpoint, told)
+                report = await _upload(context, request, opened, checkpoint, adviser.take)
             except RfbulkError as error:
+                with suppress(RfbulkError):  # what ended it must not be hidden
+                    await remember(checkpoint, adviser.measured)
                 if error.report is not None:
                     await _finish(error.report, workspace, checkpoint, options, opened, named)
                 raise
+            await remember(checkpoint, adviser.measured)
             await _finish(report, workspace, checkpoint, options, opened, named)
         return report
+
+
+async def _adviser(context: Context, form: Form, options: UploadOptions, on_event: OnEvent) -> Adviser:
+    adviser = Adviser(on_event, form, limit_rate=options.limit_rate)
+    look = partial(latest_measured, uploads_dir(context.settings), road=form.road, service=context.api_url)
+    found = await anyio.to_thread.run_sync(look)
+    if found is not None:
+        adviser.earlier, adviser.origin = found
+    return adviser
 
 
 async def _upload(

@@ -148,15 +148,17 @@ def time_left(forecast: Forecast | None, *, is_final: bool = True) -> str:
     """
     if forecast is None or not forecast.seconds:
         return ""
-    text = _known_left(forecast)
+    likely, _, bounds = time_needed(forecast).partition(",")
+    text = f"{likely} left,{bounds}" if bounds else f"{likely} left"
     return text if is_final else f"so far {text}"
 
 
-def _known_left(forecast: Forecast) -> str:
+def time_needed(forecast: Forecast) -> str:
+    """Return how long it takes and how sure that is: `about 2 h 10 min, ± 15 min`."""
     if forecast.most is None:
-        return f"about {coarse(forecast.seconds)} left, maybe far more"
+        return f"about {coarse(forecast.seconds)}, maybe far more"
     margin = (forecast.most - forecast.least) / 2
     if margin > WIDE * forecast.seconds and coarse(forecast.least) != coarse(forecast.most):
-        return f"{coarse(forecast.least)} to {coarse(forecast.most)} left"
+        return f"{coarse(forecast.least)} to {coarse(forecast.most)}"
     step = _step(forecast.seconds)
-    return f"about {coarse(forecast.seconds)} left, ± {_clock(step * max(1, ceil(margin / step)))}"
+    return f"about {coarse(forecast.seconds)}, ± {_clock(step * max(1, ceil(margin / step)))}"

@@ -83,6 +83,7 @@ class Families:
         self.pending = self._gauge("confirm_pending_shards", "Shards that it has not taken in yet.")
         self.job_tasks = self._gauge("job_tasks", "Tasks of the stage that a job is in.", "state")
         self.job_progress = self._gauge("job_stage_progress_ratio", "How much of that stage is done.")
+        self.expires = self._gauge("batch_expiry_timestamp_seconds", "When the batch expires; 0 for a new one.")
         self.notices = self._counter("notices", "Notifications received.", "delivery")
         self.flows = self._counter("flows_ended", "Standing flows that have ended.")
         self.audit_listed = self._gauge("audit_listed_files", "Names that an audit found listed.")

@@ -12,7 +12,9 @@ from prometheus_client import REGISTRY
 from rfbulk import __version__
 from rfbulk.core.forecast import History
 from rfbulk.events import (
+    Advised,
     AuditProgress,
+    BatchExpires,
     ConfirmProgress,
     Event,
     ExportProgress,
@@ -120,6 +122,8 @@ class _Watch:
             AuditProgress: self._audit,
             NoticeKept: lambda event: bounded(families.notices, event.delivery).inc(),
             FlowEnded: lambda _event: families.flows.inc(),
+            BatchExpires: lambda event: families.expires.set(event.seconds + now()),
+            Advised: lambda _event: None,  # words
             Warned: lambda _event: families.warnings.inc(),
             RunStepped: lambda _event: None,  # its transfers tell of themselves
         }

@@ -34,6 +34,8 @@ class Preview(msgspec.Struct):
     refused: dict[str, int] = {}
     refused_examples: list[tuple[str, str, str]] = []
     skipped: int = 0
+    advice: str = ""
+    """What sending it would take."""
 
 
 def preview(source: Source, planner: Planner | SinglePlanner, partition: Partition | None = None) -> Preview:

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
 import anyio.abc
 import anyio.from_thread
 
+from rfbulk.core.advice import seconds_until, too_many
 from rfbulk.core.failpoints import Failpoint
 from rfbulk.core.forms import SHARDS, Form
 from rfbulk.core.limits import ACCEPTED_IMAGES, ACCEPTED_VIDEOS
 from rfbulk.core.pacing import Pace, PaceLimits
 from rfbulk.core.transfer import ARRIVED, PENDING, Shard, ShardState
 from rfbulk.errors import RfbulkError, TransferFailed, UsageError
-from rfbulk.events import Phase, PhaseChanged, TransferBegun, Warned
+from rfbulk.events import BatchExpires, Phase, PhaseChanged, TransferBegun, Warned
 from rfbulk.pipeline.bookkeeping import build_report
 from rfbulk.pipeline.confirming import Baseline, Confirmation, Confirmer, baseline_of
 from rfbulk.pipeline.endings import cancel_when_stopped, told, unless_stopped, with_report
 from rfbulk.pipeline.gate import Gate
 from rfbulk.pipeline.listing import Listings
 from rfbulk.pipeline.scanning import ScanPlan, scan_and_plan
+from rfbulk.pipeline.second_tries import SecondTries
 from rfbulk.pipeline.sending import Carrier
 from rfbulk.pipeline.share import Share
 from rfbulk.pipeline.singles import SingleCarrier
@@ -127,6 +130,10 @@ class _Upload:
         baseline = await unless_stopped(self._request.stop, self._look_at_batch)
         if baseline is None:
             return
+        if self._request.options.retry_failed:
+            baseline = await unless_stopped(self._request.stop, partial(self._second_tries().plan, baseline))
+            if baseline is None:
+                return
         self._phase("scanning")
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._tick)
@@ -141,7 +148,7 @@ class _Upload:
 
     async def _begin(self) -> None:
         checkpoint = self._ports.checkpoint
-        await checkpoint.begin_run()
+        await checkpoint.begin_run(keeps_quarantined=self._request.options.retry_failed)
         totals = await checkpoint.totals()
         tally = self._tally
         tally.images_before, tally.bytes_before = totals.count(ARRIVED), totals.bytes(ARRIVED)
@@ -172,6 +179,9 @@ class _Upload:
             return
         if unfit := self._request.form.unfit(batch):
             raise UsageError("upload into", f"batch {name}", cause=unfit, advice="choose another --batch-id")
+        left = seconds_until(batch.expiry_date, self._ports.service.server_now())
+        if left is not None:
+            self._ports.tell(BatchExpires(name, left))
         if not has_sent and self._request.options.partition is None:
             media = self._request.form.media
             text = f"batch {name} exists already: {media} of the same name in it cannot be told from these"
@@ -179,13 +189,23 @@ class _Upload:
 
     # sending
 
+    def _second_tries(self) -> SecondTries:
+        options, form, trailer = self._request.options, self._request.form, self._request.trailer
+        planner = partial(
+            form.planner, max_images=options.shard_images, max_bytes=options.shard_bytes, trailer=trailer
+        )
+        return SecondTries(self._ports, self._confirmer, self._tally, form, trailer, planner)
+
     async def _send_rounds(self, baseline: Baseline) -> None:
         options = self._request.options
         form, trailer = self._request.form, self._request.trailer
         unsure = UnsureShards(self._ports, self._confirmer, self._tally, options.on_unsure, form, trailer)
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._scan)
-            await self._scan_begun.wait()
+            if self._request.options.retry_failed:  # what it sends was planned before
+                self._scan_ended = True
+            else:
+                tasks.start_soon(self._scan)
+                await self._scan_begun.wait()
             await self._send_pending()
         for _ in range(form.rounds):  # a service that loses it every time is named
             if self._request.stop.is_set() or not await self._ports.checkpoint.in_state(ShardState.UNSURE, limit=1):
@@ -313,12 +333,10 @@ class _Upload:
 
     def _take_planned(self) -> None:
         self._wake_up()
-        most = self._request.form.suggested
-        if most is not None and self._tally.images_planned > most and not self._has_hinted:
+        hint = too_many(self._request.form, self._tally.images_planned)
+        if hint and not self._has_hinted:
             self._has_hinted = True
-            media = self._request.form.media
-            road = "; without --one-by-one they go in shards" if not self._request.form.has_grants else ""
-            self._ports.tell(Warned(f"the service recommends at most {most:,} {media} of this road in a batch{road}"))
+            self._ports.tell(Warned(hint))
 
     def _take_refusals(self, refusals: list[Refusal]) -> None:
         for refusal in refusals:

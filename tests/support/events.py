@@ -9,7 +9,9 @@ from rfbulk.core.exporting import FailReason
 from rfbulk.core.model import RefusalReason
 from rfbulk.core.report import Failure
 from rfbulk.events import (
+    Advised,
     AuditProgress,
+    BatchExpires,
     ConfirmProgress,
     Connection,
     Event,
@@ -101,6 +103,8 @@ EXAMPLES: Final[tuple[Event, ...]] = (
     FetchRetried(3, "a.jpg", "busy", "the store answered 503", 1.5),
     RemoteFileNamed(ExportFailure("crops", "", "b.jpg", FailReason.GONE)),
     AuditProgress(4.0, 100, 90, 80, 70, 2),
+    BatchExpires("spring", 345_600.0),
+    Advised("2 images are to be sent."),
     Warned("the batch exists already"),
     TransferEnded("upload", "spring", 12.0, 800, 900, 3, "the line is down"),
 )

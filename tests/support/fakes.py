@@ -133,6 +133,7 @@ class FakeService:
     ids_in_urls: bool = True
     exists: bool = False
     batch_type: str = "sharded-batch"
+    expiry_date: str = ""
     others: list[str] = field(default_factory=list)
     hidden: set[str] = field(default_factory=set)
     hidden_in: set[tuple[str, str]] = field(default_factory=set)
@@ -167,7 +168,8 @@ class FakeService:
 
     async def batch(self, batch: BatchId) -> BatchMetadata | None:
         await self._meet_trouble("batch")
-        return BatchMetadata(batch_id=batch, batch_type=self.batch_type) if self.exists else None
+        found = BatchMetadata(batch_id=batch, batch_type=self.batch_type, expiry_date=self.expiry_date)
+        return found if self.exists else None
 
     async def count(self, batch: BatchId, part: str | None = None) -> int | None:  # noqa: ARG002 - the port's shape
         await self._meet_trouble("count")
