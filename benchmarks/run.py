@@ -17,13 +17,15 @@ from pathlib import Path
 if __name__ == "__main__" and not __package__:  # started as a file: let its siblings be found by their full names
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from benchmarks import embedding, export, history, million, startup, tls, upload
+from benchmarks import distance, embedding, export, history, million, startup, tls, upload
 from benchmarks.bench import HOME, Bench, Outcome, Scenario, Table
 from benchmarks.contenders import RIVAL_VENV
 from benchmarks.process import idle_share
 
 SCENARIOS = {
-    each.name: each for module in (startup, upload, tls, export, million, embedding) for each in module.SCENARIOS
+    each.name: each
+    for module in (startup, upload, tls, distance, export, million, embedding)
+    for each in module.SCENARIOS
 }
 QUIET = 0.9  # of the processors' time unused
 

@@ -16,8 +16,13 @@ static int listening_port, tls_port; /* 0: nothing is served over TLS */
 static SSL_CTX *tls_context;
 #endif
 
+#ifdef RELAYS
+/* What becomes of a connection in a program that reads no requests. */
+static void relay_connection(int socket);
+#endif
+
 /* Serve one request. False when the connection is to end. Each server has its own. */
-static bool serve(struct connection *connection, struct request *request);
+static inline bool serve(struct connection *connection, struct request *request);
 
 struct accepted {
     int socket;
@@ -30,7 +35,7 @@ struct listener {
 };
 
 /* Begin to speak TLS where that is wanted. */
-static bool secure(struct connection *connection, bool wanted)
+static inline bool secure(struct connection *connection, bool wanted)
 {
 #ifdef WITH_TLS
     if (wanted) {
@@ -51,9 +56,13 @@ static void *serve_connection(void *argument)
     struct request *request = malloc(sizeof *request);
     if (connection.buffer == NULL || request == NULL)
         abort();
+#ifdef RELAYS
+    relay_connection(connection.socket);
+#else
     if (secure(&connection, accepted.secured))
         while (request_read(&connection, request) && serve(&connection, request) && !request->closes)
             ;
+#endif
 #ifdef WITH_TLS
     SSL_free(connection.tls);
 #endif

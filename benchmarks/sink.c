@@ -5,7 +5,8 @@
  *     sink CERT KEY         the same, and let grants lead to another port, over TLS (compiled with -DWITH_TLS)
  *
  *     GET  /_stats          totals since the last reset
- *     POST /_reset          forget everything; ?sums=1 takes each image's checksum from now on
+ *     POST /_reset          forget everything; ?sums=1 takes each image's checksum from now on, &port=N lets grants
+ *                           lead to that port
  *     PUT  /raw/…           any tar, for contenders that know nothing of the service
  *
  * Every request with an api key counts as authorised. A thread serves each connection. */
@@ -96,6 +97,13 @@ static bool put_shard(struct connection *connection, struct request *request)
     return known ? answer_stored(connection, receipt.crc) : answer_failure(connection, "404 Not Found", "no such grant");
 }
 
+static int advertised_port; /* where grants lead: a line that ends here, or 0 for this very port */
+
+static int grant_port(void)
+{
+    return advertised_port ? advertised_port : tls_port ? tls_port : listening_port;
+}
+
 static bool post_grant(struct connection *connection, const char *id)
 {
     char date[32];
@@ -112,7 +120,7 @@ static bool post_grant(struct connection *connection, const char *id)
              "&X-Goog-Date=%s&X-Goog-Expires=3600&X-Goog-SignedHeaders=host%%3Bx-goog-content-length-range"
              "&X-Goog-Signature=%064zx\", \"method\": \"PUT\", \"maxFileSizeBytes\": %llu, "
              "\"extensionHeaders\": {\"x-goog-content-length-range\": \"0,%llu\"}}}",
-             tls_port ? "https" : "http", tls_port ? tls_port : listening_port, id, number, date, date, number, SHARD_LIMIT_BYTES, SHARD_LIMIT_BYTES);
+             tls_port ? "https" : "http", grant_port(), id, number, date, date, number, SHARD_LIMIT_BYTES, SHARD_LIMIT_BYTES);
     bool sent = answer_json(connection, "200 OK", &body);
     free(body.data);
     return sent;
@@ -256,6 +264,7 @@ static bool serve(struct connection *connection, struct request *request)
         return answer_stats(connection);
     if (strcmp(request->path, "/_reset") == 0) {
         store_reset(request_number(request, "sums", 0) != 0);
+        advertised_port = (int)request_number(request, "port", 0);
         return discard_body(connection, request) && answer(connection, "200 OK", "", "", NULL);
     }
     store_note_request();

@@ -61,9 +61,12 @@ class Sink:
     ) -> None:
         self._server.__exit__(kind, error, trace)
 
-    def reset(self, *, sums: bool = False) -> None:
-        """Forget everything. With `sums`, take each image's checksum from now on, which costs time."""
-        self._server.ask("POST", f"/_reset?sums={int(sums)}")
+    def reset(self, *, sums: bool = False, port: int = 0) -> None:
+        """Forget everything. With `sums`, take each image's checksum from now on, which costs time.
+
+        Grants lead to `port` from now on, which is one that leads here (0: the sink's own).
+        """
+        self._server.ask("POST", f"/_reset?sums={int(sums)}&port={port}")
 
     def stats(self) -> Stats:
         """Return the totals since the last reset."""
