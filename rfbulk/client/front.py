@@ -89,6 +89,7 @@ class Client(Filling):
         settings = self._settings
         options = TransportOptions(
             connect_seconds=settings.connect_seconds,
+            stall_seconds=settings.stall_seconds,
             ca_file=settings.ca_file,
             allow_http=settings.allow_http,
         )

@@ -39,13 +39,14 @@ class TransportOptions:
     """How to reach the outside.
 
     `connect_seconds` limits the making of a connection, TLS included. `answer_seconds` limits a whole exchange with
-    the API. `ca_file` adds a certificate authority. `allow_http` permits plain HTTP beyond loopback. `max_connections`
+    the API, `stall_seconds` each wait for more of an answer. `ca_file` adds a certificate authority. `allow_http` permits plain HTTP beyond loopback. `max_connections`
     bounds the calls of the API at once; uploads have connections of their own. `environment` names proxies and
     SSL_CERT_FILE (None: the process's).
     """
 
     connect_seconds: float = 30.0
     answer_seconds: float = 60.0
+    stall_seconds: float = 60.0
     ca_file: Path | None = None
     allow_http: bool = False
     max_connections: int = 160
@@ -92,7 +93,7 @@ async def open_transport(options: TransportOptions | None = None) -> AsyncIterat
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         trust_env=False,
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=options.connect_seconds),
+        timeout=aiohttp.ClientTimeout(total=None),
     ) as session:
         yield Transport(session, options, ways)
 
@@ -140,6 +141,7 @@ class Transport:
                     skip_auto_headers=_AUTOMATIC_HEADERS,
                     allow_redirects=False,
                     proxy=self._proxy_for(url),
+                    timeout=self._limits(answer_seconds),
                 ) as response,
             ):
                 content = await read_bounded(response, max_bytes)
@@ -148,8 +150,18 @@ class Transport:
         else:
             if content is not None:
                 return Exchanged(response.status, response.headers, content)
-            failure = ProtocolError(operation, subject, cause=f"the answer has more than {max_bytes} bytes")
+            failure = ProtocolError(
+                operation,
+                subject,
+                cause=f"the answer has more than {max_bytes} bytes",
+                advice="is the API's address right?",
+            )
         raise failure  # outside of `except`, so that not even the context holds the foreign error with its URL
+
+    def _limits(self, answer_seconds: float | None) -> aiohttp.ClientTimeout:
+        """A call that takes longer than others to answer is silent for longer too."""
+        silent = max(self.options.stall_seconds, answer_seconds or 0.0)
+        return aiohttp.ClientTimeout(total=None, sock_connect=self.options.connect_seconds, sock_read=silent)
 
     def _proxy_for(self, url: URL) -> str | None:
         proxy = self.ways.proxies.lead_to(url.scheme, url.host or "", url.port or 0)

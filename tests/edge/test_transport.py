@@ -120,10 +120,13 @@ async def test_an_exchange_ends_in_time(serve: Serve, said: bytes) -> None:
         connection.writer.write(said)
         await connection.reader.read()
 
-    options = TransportOptions(answer_seconds=0.05, environment={})
-    async with serve(server_of) as server, open_transport(options) as transport:
-        with pytest.raises(TroublePassing, match=f"127.0.0.1:{server.port} did not answer in time"):
-            await get(transport, server.port)
+    for options in (
+        TransportOptions(answer_seconds=0.05, environment={}),
+        TransportOptions(answer_seconds=60.0, stall_seconds=0.05, environment={}),
+    ):
+        async with serve(server_of) as server, open_transport(options) as transport:
+            with pytest.raises(TroublePassing, match=f"127.0.0.1:{server.port} did not answer in time"):
+                await get(transport, server.port)
 
 
 async def test_a_name_that_does_not_resolve_is_told_and_may_be_tried_again() -> None:
