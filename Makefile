@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check fmt bench bench-smoke clouds compat clean
+.PHONY: demo test check fmt bench bench-smoke clouds browser compat clean
 
 $(READY): pyproject.toml
 	@test -n "$(PYTHON)" || { echo 'rfbulk needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 …'; exit 1; }
@@ -44,6 +44,19 @@ clouds: $(READY)  ## buckets of every cloud, 10,000 objects each: moto, Azurite 
 	@$(MAKE) --no-print-directory $(AZURITE) && all=all || { all=; \
 	echo '*** Azurite cannot be installed, so Azure is NOT tried here: it needs node, npm and a registry of packages.'; }; \
 	RFBULK_TEST_CLOUDS=$${all:-most} $(BIN)/python -m pytest -q tests/clouds
+
+AXE := $(VENV)/browser/node_modules/axe-core/package.json
+
+$(AXE): | $(READY)
+	npm install --silent --no-audit --no-fund --prefix $(VENV)/browser axe-core@4
+
+browser: $(READY)  ## the dashboard and the report in a real browser: Chromium, its chromedriver, and axe (needs npm)
+	@command -v chromedriver >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+	{ apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+	chromium chromium-driver fonts-dejavu-core; } >/dev/null; } || true
+	@$(MAKE) --no-print-directory $(AXE) && command -v chromedriver >/dev/null && all=required || { all=; \
+	echo '*** Chromium, chromedriver or axe cannot be installed, so what needs them is NOT tried here.'; }; \
+	RFBULK_TEST_BROWSER=$$all $(BIN)/python -m pytest -q tests/dashboard
 
 compat: $(READY)  ## Roboflow's own client against the emulator, in an environment of its own
 	$(BIN)/python -m tests.compat.real_client

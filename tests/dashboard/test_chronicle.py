@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sized
 from dataclasses import replace
 
 import pytest
@@ -115,7 +116,13 @@ def test_memory_does_not_grow_with_what_happens() -> None:
 
 
 def size_of(chronicle: Chronicle) -> int:
-    holders = [chronicle.named, chronicle.troubles, chronicle.warnings, chronicle.phases, chronicle.transfers]
+    holders: list[Sized] = [
+        chronicle.named,
+        chronicle.troubles,
+        chronicle.warnings,
+        chronicle.phases,
+        chronicle.transfers,
+    ]
     counted = sum(len(holder) for holder in holders) + len(chronicle.jobs) + len(chronicle.series.buckets)
     return counted + len(chronicle.reasons) + sys.getsizeof(chronicle.map._states) + len(chronicle._window)
 

@@ -264,8 +264,8 @@ function retries() {
 
 function jobs() {
   at("jobs-panel").hidden = !model.jobs.length;
-  put(at("jobs"), model.jobs.map(({ job, stages }) => table(`Job ${job}`, ["stage", "state", "tasks#", "running#", "failed#", "progress#", ""], stages.map((s) =>
-    [s.stage ? `${s.stage} (${s.stage_number} of ${s.stages})` : "not begun", s.state, `${count(s.tasks_done)} of ${count(s.tasks)}`, count(s.tasks_running), count(s.tasks_failed), percent(s.progress, 1) || "0 %", gauge(s.progress)]))));
+  put(at("jobs"), model.jobs.map(({ job, stages }) => scrolled(`Stages of job ${job}`, table(`Job ${job}`, ["stage", "state", "tasks#", "running#", "failed#", "progress#", ""], stages.map((s) =>
+    [s.stage ? `${s.stage} (${s.stage_number} of ${s.stages})` : "not begun", s.state, `${count(s.tasks_done)} of ${count(s.tasks)}`, count(s.tasks_running), count(s.tasks_failed), percent(s.progress, 1) || "0 %", gauge(s.progress)])))));
 }
 
 function phases() {

@@ -56,7 +56,7 @@ export function put(place, ...children) {
 /** A table with a caption. A column whose heading ends with `#` holds numbers. Cells are text or elements. */
 export function table(caption, headings, rows) {
   const isNumber = headings.map((heading) => heading.endsWith("#"));
-  const head = headings.map((heading, index) => make("th", { scope: "col", class: isNumber[index] ? "num" : null }, heading.replace(/#$/, "")));
+  const head = headings.map((heading, index) => make(heading ? "th" : "td", !heading ? {} : { scope: "col", class: isNumber[index] ? "num" : null }, heading.replace(/#$/, "")));
   const body = rows.map((row) => make("tr", {}, row.map((cell, index) =>
     index === 0 ? make("th", { scope: "row", class: isNumber[0] ? "num" : null }, cell) : make("td", { class: isNumber[index] ? "num" : null }, cell))));
   return make("table", {}, make("caption", {}, caption), make("thead", {}, make("tr", {}, head)), make("tbody", {}, body));
