@@ -42,6 +42,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "show": ("rfbulk.cli.checkpoints:show", "Describe one of them."),
         "forget": ("rfbulk.cli.checkpoints:forget", "Forget one of them."),
     },
+    "cluster": {"check": ("rfbulk.cli.cluster:check", "Look at a Dask cluster: versions, mounts, clocks, lines.")},
     "webhook": {"serve": ("rfbulk.cli.webhook:serve", "Receive the service's notifications.")},
     "emulator": {"serve": ("rfbulk.cli.emulator:serve", "Run a server of the service's API on this machine.")},
 }
@@ -58,6 +59,7 @@ GROUPS = {
     "batch": "Look at batches, or wait for one.",
     "job": "Start jobs, look at them, wait for them.",
     "checkpoint": "Look at what uploads and exports remember, or forget it.",
+    "cluster": "Look at the machines that carry transfers for others.",
     "webhook": "Take what the service notifies of.",
     "emulator": "The service's API, on this machine.",
 }

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from rfbulk.client.context import Context
     from rfbulk.client.uploading import Source, StrPath
+    from rfbulk.core.cluster_report import ClusterReport
+    from rfbulk.core.clusters import ClusterOptions
     from rfbulk.core.ingest_report import IngestReport
     from rfbulk.core.references import MediaKind
     from rfbulk.core.report import UploadReport
@@ -70,6 +72,30 @@ class Filling:
         from rfbulk.client.uploading import upload_videos
 
         return await upload_videos(self._context, source, batch_id, options=options, on_event=on_event, stop=stop)
+
+    async def check_cluster(
+        self,
+        cluster: ClusterOptions,
+        source: Source | Sequence[Source] = (),
+        *,
+        target: StrPath | None = None,
+        speed_batch: str | None = None,
+        speed_bytes: int = 32 << 20,
+    ) -> ClusterReport:
+        """Ask a cluster's workers who they are and whether they see a source as it is seen here, and a target.
+
+        With `speed_batch` each sends so many bytes of no meaning into that batch, which should be one for the purpose.
+
+        Raises:
+            UsageError: the cluster, the source or the target cannot be used.
+            TroublePassing: the cluster cannot be reached, or has no workers.
+        """
+        from rfbulk.client.cluster_check import check_cluster, grants_of
+        from rfbulk.client.sources import each_of
+
+        grant = None if speed_batch is None else grants_of(self._context, speed_batch)
+        settings, sources = self._context.settings, each_of(source)
+        return await check_cluster(settings, cluster, sources, target=target, speed_bytes=speed_bytes, grant=grant)
 
     # ingests without upload
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from rfbulk.core.fetching import FetchJob
     from rfbulk.core.model import Entry, ShardJob, ShardResult
     from rfbulk.edge.lines import Call
+    from rfbulk.edge.ways import Ways
     from rfbulk.senders.attempts import Pack, Packer
 
 _LOCAL_PACKERS = {Kind.FILES: pack_files, Kind.CHECKED: pack_checked, Kind.BARE: pack_bare}
@@ -79,8 +80,7 @@ class Craft:
 
 def craft_of(manner: Manner) -> Craft:
     """Return how this process works for a run. Proxies and credentials are those of its own environment."""
-    authorities = _written(manner.authorities) if manner.authorities else None
-    ways = ways_of(os.environ, connect_seconds=manner.connect_seconds, ca_file=authorities)
+    ways = ways_for(manner)
     rate = SharedRate()
     uplink = Uplink(ways)
     downlink = Downlink(ways, allow_http=manner.allow_http)
@@ -99,15 +99,18 @@ def craft_of(manner: Manner) -> Craft:
         reach=lambda _failpoint: None,
     )
 
-    def send(job: ShardJob, call: Call) -> ShardResult:
-        return attempts.make(localised(job) if manner.localise else job, call)
-
     def close() -> None:
         uplink.close()
         downlink.close()
 
     fetch = _Fetching(groups).fetch
-    return Craft(send, fetch, close, lambda: attempts.cpu_seconds + groups.cpu_seconds, rate)
+    return Craft(attempts.make, fetch, close, lambda: attempts.cpu_seconds + groups.cpu_seconds, rate)
+
+
+def ways_for(manner: Manner) -> Ways:
+    """Return this process's ways out, by its own environment."""
+    authorities = _written(manner.authorities) if manner.authorities else None
+    return ways_of(os.environ, connect_seconds=manner.connect_seconds, ca_file=authorities)
 
 
 def localised(job: ShardJob) -> ShardJob:

@@ -138,7 +138,12 @@ async def open_client(options: ClusterOptions, address: str, security: Any) -> D
             "reach", f"the cluster at {address}", cause=_plain(error), advice="check that its scheduler runs"
         ) from None
     except (ValueError, RuntimeError, TypeError) as error:
-        raise UsageError("use", f"cluster {options.address}", cause=_plain(error)) from None
+        raise UsageError(
+            "use",
+            f"cluster {options.address}",
+            cause=_plain(error),
+            advice="is the scheduler running, and its address right?",
+        ) from None
     return DaskClient(client)
 
 
@@ -152,7 +157,9 @@ def address_in(path: str) -> str:
         return str(msgspec.json.decode(Path(path).read_bytes(), type=_SchedulerFile).address)
     except (OSError, msgspec.MsgspecError) as error:
         cause = error.strerror if isinstance(error, OSError) else "no scheduler has written it"
-        raise UsageError("read", f"the scheduler's file {path}", cause=str(cause)) from None
+        raise UsageError(
+            "read", f"the scheduler's file {path}", cause=str(cause), advice="name the file that the scheduler wrote"
+        ) from None
 
 
 class _SchedulerFile(msgspec.Struct):

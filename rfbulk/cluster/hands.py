@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from distributed import get_worker
 
-from rfbulk.cluster.crafts import Craft, craft_of
+from rfbulk.cluster.crafts import Craft, craft_of, localised
 from rfbulk.cluster.parcels import Ended, Fault, FetchLot, Lot, Moved, Parcel, SendLot, decode_lot, encode, topic_of
 from rfbulk.core.fetching import FetchOutcome, FetchResult
 from rfbulk.core.model import Outcome, ShardResult
@@ -100,7 +100,8 @@ class Hands:
         key, sent, fetched, fault = lot.keys[place], None, None, None
         try:
             if isinstance(lot, SendLot):
-                sent = craft.send(lot.jobs[place], attempt.call)
+                job = lot.jobs[place]
+                sent = craft.send(localised(job) if lot.manner.localise else job, attempt.call)
             else:
                 fetched = craft.fetch(lot.groups[place], attempt.call)
         except CalledOff:

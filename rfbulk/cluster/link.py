@@ -7,7 +7,7 @@ import contextlib
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 import anyio
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rfbulk.cluster.probing import Sample
     from rfbulk.core.clusters import ClusterOptions
 
+T = TypeVar("T")
 CLOSE_SECONDS: Final = 10.0
 Connect: TypeAlias = Callable[[], Awaitable[DaskClient]]
 
@@ -117,6 +118,42 @@ async def open_link(
             await asyncio.wait([ended], timeout=CLOSE_SECONDS)
         if ended.done() and not ended.cancelled():
             ended.exception()  # it was raised above, or its work is done
+
+
+async def with_client(
+    options: ClusterOptions, warn: Callable[[str], None], work: Callable[[DaskClient, str], Awaitable[T]]
+) -> T:
+    """Do some work with a client, in a thread of its own, and return what it came to. `warn` is called in there.
+
+    Raises:
+        UsageError, TroublePassing: the cluster cannot be used, or not be reached; and what the work raises.
+    """
+    main: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any] | None]] = []
+
+    async def serve() -> T:
+        main.append((asyncio.get_running_loop(), asyncio.current_task()))
+        async with _client_maker(options, warn) as connect:
+            client = await connect()
+            try:
+                return await work(client, options.address)
+            finally:
+                await client.close()
+
+    def run() -> T:
+        with asyncio.Runner() as runner:
+            return runner.run(serve())
+
+    ended = start_thread(run, name="rfbulk-cluster")
+    try:
+        await asyncio.wait([ended])
+    except asyncio.CancelledError:
+        for loop, task in main:
+            if task is not None:
+                loop.call_soon_threadsafe(task.cancel)
+        with anyio.CancelScope(shield=True):
+            await asyncio.wait([ended], timeout=CLOSE_SECONDS)
+        raise
+    return ended.result()
 
 
 class _Thread:

@@ -92,7 +92,7 @@ async def local_cluster(count: int | None) -> AsyncIterator[LocalCluster]:
         TroublePassing: it does not start.
     """
     security, for_children = await asyncio.to_thread(_made_security)
-    cluster = LocalCluster(checked_local(count or _cores()), security, for_children)
+    cluster = LocalCluster(checked_local(_cores() if count is None else count), security, for_children)
     try:
         try:
             await cluster.begin()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Final, TypeAlias, final
+from typing import Final, TypeAlias, TypeVar, final
 
 import msgspec
 
@@ -142,4 +142,12 @@ def _from_wire(kind: type, value: object) -> object:
 
 encode: Final = msgspec.msgpack.Encoder(enc_hook=_to_wire).encode
 decode_lot: Final = msgspec.msgpack.Decoder(Lot, dec_hook=_from_wire).decode
+T = TypeVar("T")
+
+
+def decode_as(body: bytes, kind: type[T]) -> T:
+    """Read what was said of one kind."""
+    return msgspec.msgpack.decode(body, type=kind, dec_hook=_from_wire)
+
+
 decode_news: Final = msgspec.msgpack.Decoder(News, dec_hook=_from_wire).decode

@@ -17,7 +17,7 @@ import msgspec
 
 from rfbulk.cluster.attempts import Attempt
 from rfbulk.cluster.link import Link, open_link
-from rfbulk.cluster.probing import Sample
+from rfbulk.cluster.probing import OF_BUCKETS, Sample
 from rfbulk.core.clusters import MOST_AT_ONCE, path_there
 
 if TYPE_CHECKING:
@@ -100,12 +100,21 @@ async def open_cluster_receiver(
     if ways.ca_file is not None:
         authorities = await asyncio.to_thread(Path(ways.ca_file).read_text)
         manner = msgspec.structs.replace(manner, authorities=authorities)
-    mark, inode = await asyncio.to_thread(_marked, target, manner.run)
+    async with (
+        marked_target(options, Sample(manner), target) as sample,
+        open_link(options, sample, warn, wait_seconds=options.wait_seconds, rate=manner.rate) as link,
+    ):
+        yield ClusterReceiver(link, inline, options.path_map)
+
+
+@asynccontextmanager
+async def marked_target(options: ClusterOptions, sample: Sample, target: bytes) -> AsyncIterator[Sample]:
+    """Add to a sample a target that workers are to see, and a file in it that is there for as long."""
+    mark, inode = await asyncio.to_thread(_marked, target, sample.manner.run)
     try:
         there = path_there(target, options.path_map)
-        sample = Sample(manner, (there,), target=there, mark=mark, mark_inode=inode)
-        async with open_link(options, sample, warn, wait_seconds=options.wait_seconds, rate=manner.rate) as link:
-            yield ClusterReceiver(link, inline, options.path_map)
+        roots = (*sample.roots, there) if sample.manner.kind not in OF_BUCKETS else sample.roots
+        yield msgspec.structs.replace(sample, roots=roots, target=there, mark=mark, mark_inode=inode)
     finally:
         await asyncio.shield(asyncio.to_thread(_unmark, target, mark))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,8 +80,8 @@ async def test_a_target_that_workers_do_not_share_is_refused(
     ended = await export(commands, target, cluster.address, "--path-map", f"{target}={other}")
     assert (2, before) == (ended.code, emulator.requests["download"]), ended
     assert "not seen there" in ended.err
-    assert os.listdir(other) == []
-    os.rmdir(other)
+    assert list(other.iterdir()) == []
+    other.rmdir()
     other.symlink_to(target)
     ended = await export(commands, target, cluster.address, "--path-map", f"{target}={other}")
     assert_here(ended, target, images)
