@@ -95,6 +95,7 @@ class UploadOptions:
     `check_images`: what is no whole image by its first bytes and its end is named instead of sent.
     `grace_seconds`: what shards in flight get to finish when the upload is stopped.
     `cluster`: whose workers read, pack and send; memory is theirs then, and a limited rate is divided among them.
+    `retry_failed`: send again what earlier runs have named as failed, and nothing new; the source is not read again.
     `partition`: only this share of the source, into a batch that takes the others too; it has its own checkpoint.
     """
 
@@ -125,6 +126,7 @@ class UploadOptions:
     check_images: bool = False
     cluster: ClusterOptions | None = None
     partition: Partition | None = None
+    retry_failed: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot be carried out, before anything is sent."""
@@ -141,6 +143,8 @@ class UploadOptions:
         told = self.notifications_url if self.one_by_one else None
         _require("notifications_url", told is None, "left out with --one-by-one: nobody is told of single images")
         _require("grace_seconds", self.grace_seconds >= 0, "0 or more")
+        begins_anew = self.retry_failed and self.restart
+        _require("retry_failed", not begins_anew, "said without --restart, which forgets what failed")
         _require("max_failures", self.max_failures is None or self.max_failures >= 0, "0 or more")
         _require(
             "notifications_url",
@@ -301,4 +305,4 @@ def _check_concurrency(wanted: int | None, most: int, cluster: ClusterOptions | 
 
 def _require(name: str, holds: bool, what: str) -> None:
     if not holds:
-        raise UsageError("set", name.replace("_", "-"), cause=f"it must be {what}")
+        raise UsageError("set", name.replace("_", "-"), cause=f"it must be {what}", advice="change that option")

@@ -38,6 +38,7 @@ _OF_SENDING: Final = {
     "on_unsure": "--on-unsure",
     "on_changed": "--on-changed",
     "max_failures": "--max-failures",
+    "retry_failed": "--retry-failed",
     "one_by_one": "--one-by-one",
     "check_images": "--check-images",
 }

@@ -112,9 +112,17 @@ class Opened:
 
 
 def open_sources(
-    sources: Sequence[Source], selection: Selection, names: Names, settings: Settings, media: Media = IMAGES
+    sources: Sequence[Source],
+    selection: Selection,
+    names: Names,
+    settings: Settings,
+    media: Media = IMAGES,
+    *,
+    compares_names: bool = True,
 ) -> Opened:
     """Look at the sources of an upload. Blocks on the disk or the line: call it in a thread.
+
+    `compares_names`: read them as a whole first, where two images could bear one name.
 
     Raises:
         UsageError: a source cannot be used, or two images would bear one name.
@@ -143,7 +151,7 @@ def open_sources(
             media=media,
         )
         opened = Opened(source, source.identities)
-    if needs_clash_check(names, opened.source):
+    if compares_names and needs_clash_check(names, opened.source):
         refuse_clashes(opened.source)
     return opened
 

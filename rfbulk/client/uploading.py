@@ -23,6 +23,7 @@ from rfbulk.core.media import IMAGES as IMAGE_FILES
 from rfbulk.core.media import VIDEOS as VIDEO_FILES
 from rfbulk.core.selection import Selection
 from rfbulk.edge.checkpoint import Checkpoint, Identity, open_checkpoint, shared_otherwise
+from rfbulk.edge.checkpoint_file import SUFFIX
 from rfbulk.edge.clock import RateLimit
 from rfbulk.edge.known import KnownEntries
 from rfbulk.edge.reportfile import NamedFiles, write_report_file
@@ -89,7 +90,8 @@ async def _upload_as(
     checked_batch_id(batch_id)
     selection = Selection(options.include, options.exclude, options.recursive)
     media = VIDEO_FILES if form.media == "videos" else IMAGE_FILES
-    opening = partial(open_sources, sources, selection, options.names, context.settings, media)
+    compares = not options.retry_failed
+    opening = partial(open_sources, sources, selection, options.names, context.settings, media, compares_names=compares)
     with closing(await in_own_thread(opening)) as opened:
         return await _upload_from(opened, form, context, batch_id, options, on_event, stop)
 
@@ -108,6 +110,8 @@ async def _upload_from(
     workspace = await context.persist(context.api.workspace)
     share = "" if options.partition is None else str(options.partition)
     identity = Identity(context.api_url, workspace, batch, opened.known_as, form.road, share)
+    if options.retry_failed:
+        await anyio.to_thread.run_sync(_refuse_unknown, uploads_dir(context.settings), identity)
     if not options.restart:
         await anyio.to_thread.run_sync(_refuse_other_shares, uploads_dir(context.settings), identity)
     async with entered_in_thread(
@@ -236,6 +240,16 @@ def _refuse_other_shares(folder: Path, identity: Identity) -> None:
             f"partition {identity.partition} of the source" if identity.partition else "the whole source",
             cause=f"its upload into batch {identity.batch} was begun {begun}",
             advice="go on with that, or choose another --batch-id",
+        )
+
+
+def _refuse_unknown(folder: Path, identity: Identity) -> None:
+    if not (folder / f"{identity.id}{SUFFIX}").exists():
+        raise UsageError(
+            "retry",
+            f"what failed of {', '.join(identity.sources)}",
+            cause=f"no upload of it into batch {identity.batch} is known here",
+            advice="`rfbulk checkpoint list` shows all that are; without --retry-failed it is uploaded",
         )
 
 

@@ -21,6 +21,7 @@ from rfbulk.core.model import Refusal, RefusalReason
 from rfbulk.core.report import Totals
 from rfbulk.core.transfer import ARRIVED, PENDING, Shard, ShardState
 from rfbulk.edge import checkpoint_schema as schema
+from rfbulk.edge import failures as failed
 from rfbulk.edge import lookup
 from rfbulk.edge.checkpoint_file import connect_to_read, fact, facts_of, held, newest_first, read_only, set_fact
 from rfbulk.edge.writer import SqliteWriter, translated
@@ -178,9 +179,47 @@ class Checkpoint:
         """Return one shard."""
         return await self._writer.run(lambda db: lookup.shard_by_id(db, number))
 
-    async def begin_run(self) -> None:
-        """Make ready for another run: what failed without a trace at the store is tried again."""
-        await self._writer.run(_begin_run)
+    async def begin_run(self, *, keeps_quarantined: bool = False) -> None:
+        """Make ready for another run: what failed without a trace at the store is tried again.
+
+        What was quarantined is forgotten, since the scan finds it again, unless it is kept to be tried without one.
+        """
+        await self._writer.run(lambda db: _begin_run(db, keeps_quarantined=keeps_quarantined))
+
+    # second tries
+
+    async def quarantined_after(self, key: tuple[int, bytes, str], limit: int) -> list[tuple[Refusal, str]]:
+        """Return files that were quarantined, with their names, in order of root, path and name, beyond `key`."""
+        return await self._writer.run(lambda db: failed.quarantined_after(db, key, limit))
+
+    async def plan_quarantined(
+        self,
+        shards: Sequence[tuple[tuple[Entry, ...], int]],
+        entries: Sequence[Entry],
+        still: Sequence[tuple[Entry, RefusalReason, str]],
+    ) -> None:
+        """Record quarantined `entries` as planned, in `shards`, and why others `still` cannot be sent, in one step."""
+
+        def work(db: sqlite3.Connection) -> None:
+            _insert_planned(db, shards)
+            failed.forget(db, entries)
+            _insert_failures(db, still, None)
+
+        await self._writer.run(work)
+
+    async def failed_shards(self) -> list[int]:
+        """Return the shards of which a member failed after it may have been sent."""
+        return await self._writer.run(failed.failed_shards)
+
+    async def settle(self, shard: Shard, others: Sequence[tuple[tuple[Entry, ...], int]]) -> None:
+        """Record a shard with the members that it has, and those planned as `others`; none has failed any more."""
+
+        def work(db: sqlite3.Connection) -> None:
+            failed.forget_of_shard(db, shard.id)
+            _repack(db, shard, [])
+            _insert_planned(db, others, shard.sequence)
+
+        await self._writer.run(work)
 
     # what became of images
 
@@ -269,11 +308,12 @@ def _insert_failures(
     )
 
 
-def _begin_run(db: sqlite3.Connection) -> None:
+def _begin_run(db: sqlite3.Connection, *, keeps_quarantined: bool) -> None:
     """A shard that the store refused, and of which nothing arrived, is planned again; so are quarantined images."""
     again = "state = ? AND in_doubt = 0 AND hash_failures = 0"
     db.execute(f"DELETE FROM failures WHERE shard IN (SELECT id FROM shards WHERE {again})", (ShardState.FAILED,))  # noqa: S608
-    db.execute("DELETE FROM failures WHERE shard IS NULL")
+    if not keeps_quarantined:
+        db.execute("DELETE FROM failures WHERE shard IS NULL")
     db.execute(
         f"UPDATE shards SET state = ?, attempts = 0, forbidden = 0, detail = '' WHERE {again}",  # noqa: S608
         (ShardState.PLANNED, ShardState.FAILED),

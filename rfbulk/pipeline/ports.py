@@ -149,7 +149,16 @@ class Checkpoint(Protocol):
     async def absent(self) -> dict[int, set[str]]: ...  # noqa: D102
     async def doubled(self, limit: int) -> list[str]: ...  # noqa: D102
     async def shard(self, number: int) -> Shard: ...  # noqa: D102
-    async def begin_run(self) -> None: ...  # noqa: D102
+    async def begin_run(self, *, keeps_quarantined: bool = False) -> None: ...  # noqa: D102
+    async def quarantined_after(self, key: tuple[int, bytes, str], limit: int) -> list[tuple[Refusal, str]]: ...  # noqa: D102
+    async def plan_quarantined(  # noqa: D102
+        self,
+        shards: Sequence[tuple[tuple[Entry, ...], int]],
+        entries: Sequence[Entry],
+        still: Sequence[tuple[Entry, RefusalReason, str]],
+    ) -> None: ...
+    async def failed_shards(self) -> list[int]: ...  # noqa: D102
+    async def settle(self, shard: Shard, others: Sequence[tuple[tuple[Entry, ...], int]]) -> None: ...  # noqa: D102
     async def totals(self) -> Totals: ...  # noqa: D102
     async def failures(self, limit: int = -1) -> list[tuple[Refusal, str, bool]]: ...  # noqa: D102
     async def failure_counts(self) -> tuple[int, int]: ...  # noqa: D102

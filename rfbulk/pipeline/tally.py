@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 from rfbulk.core.model import SKIPPED, Refusal, RefusalReason
 from rfbulk.core.report import MAX_NAMED, Failure
+from rfbulk.core.transfer import ARRIVED, ShardState
 from rfbulk.events import FileNamed, ShardChanged, ShardSent, UploadProgress
 from rfbulk.pipeline.board import Board
 
 if TYPE_CHECKING:
+    from rfbulk.core.report import Totals
     from rfbulk.core.transfer import Shard
     from rfbulk.events import OnEvent, ShardChange, Wait
     from rfbulk.pipeline.gate import Gate
@@ -58,6 +60,17 @@ class Tally:
     skipped_examples: list[str] = field(default_factory=list)
     board: Board = field(default_factory=Board)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def take_stock(self, totals: Totals) -> None:
+        """Begin with what earlier runs have planned and sent."""
+        self.images_before, self.bytes_before = totals.count(ARRIVED), totals.bytes(ARRIVED)
+        live = frozenset(ShardState) - {ShardState.SPLIT}
+        self.images_planned, self.bytes_planned = totals.count(live), totals.bytes(live)
+        self.shards_planned = totals.shard_count(live)
+        self.images_sent, self.bytes_sent = self.images_before, self.bytes_before
+        self.shards_before = self.shards_sent = totals.shard_count(ARRIVED)
+        self.shards_failed = totals.shards.get(ShardState.FAILED, 0)
+        self.shards_unsure = totals.shards.get(ShardState.UNSURE, 0)
 
     def move(self, count: int) -> None:
         """Count bytes given to a connection. May be called from any thread."""

@@ -15,7 +15,7 @@ from rfbulk.core.failpoints import Failpoint
 from rfbulk.core.forms import SHARDS, Form
 from rfbulk.core.limits import ACCEPTED_IMAGES, ACCEPTED_VIDEOS
 from rfbulk.core.pacing import Pace, PaceLimits
-from rfbulk.core.transfer import ARRIVED, PENDING, Shard, ShardState
+from rfbulk.core.transfer import PENDING, Shard, ShardState
 from rfbulk.errors import RfbulkError, TransferFailed, UsageError
 from rfbulk.events import BatchExpires, Phase, PhaseChanged, TransferBegun, Warned
 from rfbulk.pipeline.bookkeeping import build_report
@@ -150,15 +150,7 @@ class _Upload:
         checkpoint = self._ports.checkpoint
         await checkpoint.begin_run(keeps_quarantined=self._request.options.retry_failed)
         totals = await checkpoint.totals()
-        tally = self._tally
-        tally.images_before, tally.bytes_before = totals.count(ARRIVED), totals.bytes(ARRIVED)
-        live = frozenset(ShardState) - {ShardState.SPLIT}
-        tally.images_planned, tally.bytes_planned = totals.count(live), totals.bytes(live)
-        tally.shards_planned = totals.shard_count(live)
-        tally.images_sent, tally.bytes_sent = tally.images_before, tally.bytes_before
-        tally.shards_before = tally.shards_sent = totals.shard_count(ARRIVED)
-        tally.shards_failed = totals.shards.get(ShardState.FAILED, 0)
-        tally.shards_unsure = totals.shards.get(ShardState.UNSURE, 0)
+        self._tally.take_stock(totals)
 
     async def _look_at_batch(self) -> Baseline:
         await self._check_batch(has_sent=self._tally.shards_sent > 0)
@@ -191,9 +183,7 @@ class _Upload:
 
     def _second_tries(self) -> SecondTries:
         options, form, trailer = self._request.options, self._request.form, self._request.trailer
-        planner = partial(
-            form.planner, max_images=options.shard_images, max_bytes=options.shard_bytes, trailer=trailer
-        )
+        planner = partial(form.planner, max_images=options.shard_images, max_bytes=options.shard_bytes, trailer=trailer)
         return SecondTries(self._ports, self._confirmer, self._tally, form, trailer, planner)
 
     async def _send_rounds(self, baseline: Baseline) -> None:
