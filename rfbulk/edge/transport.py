@@ -38,10 +38,10 @@ _DNS_SECONDS: Final = 60
 class TransportOptions:
     """How to reach the outside.
 
-    `connect_seconds` limits the making of a connection, TLS included. `answer_seconds` limits a whole exchange with
-    the API, `stall_seconds` each wait for more of an answer. `ca_file` adds a certificate authority. `allow_http` permits plain HTTP beyond loopback. `max_connections`
-    bounds the calls of the API at once; uploads have connections of their own. `environment` names proxies and
-    SSL_CERT_FILE (None: the process's).
+    `connect_seconds` limits the making of a connection, TLS included, `answer_seconds` a whole exchange with the API,
+    `stall_seconds` each wait for more of an answer. `ca_file` adds a certificate authority. `allow_http` permits plain
+    HTTP beyond loopback. `max_connections` bounds the calls of the API at once; uploads have connections of their own.
+    `environment` names proxies and SSL_CERT_FILE (None: the process's).
     """
 
     connect_seconds: float = 30.0
