@@ -95,7 +95,12 @@ def cluster_from(values: dict[str, Any]) -> ClusterOptions | None:
         given.append("allow_insecure_cluster")
     if values["cluster"] is None:
         if given:
-            raise UsageError("set", given[0].replace("_", "-"), cause="it goes with --cluster")
+            raise UsageError(
+                "set",
+                given[0].replace("_", "-"),
+                cause="it goes with --cluster",
+                advice="add --cluster ADDRESS, or leave it out",
+            )
         return None
     return ClusterOptions(
         values["cluster"],

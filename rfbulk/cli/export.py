@@ -97,11 +97,17 @@ def _what_and_where(batch: str | None, folder: str | None, values: dict[str, Any
     job, target_dir = values["job"], values["target_dir"]
     named = [each for each in (batch, folder, target_dir) if each is not None]
     if job is None and values["stage"] is not None:
-        raise UsageError("export", cause="--stage goes with --job")
+        raise UsageError("export", cause="--stage goes with --job", advice="add --job J, or leave --stage out")
     if len(named) > (1 if job is not None else 2):
-        raise UsageError("export", cause="name a BATCH or a --job, not both, and one folder")
+        raise UsageError(
+            "export",
+            cause="name a BATCH or a --job, not both, and one folder",
+            advice="rfbulk export BATCH DIR, or rfbulk export --job J DIR",
+        )
     if len(named) < (1 if job is not None else 2):
-        raise UsageError("export", cause="no folder was named: rfbulk export BATCH DIR")
+        raise UsageError(
+            "export", cause="no folder was named: rfbulk export BATCH DIR", advice="say where the files are to go"
+        )
     return What(None if job is not None else named[0], job, values["stage"]), Path(named[-1])
 
 

@@ -159,7 +159,12 @@ async def preview_with(session: Session, *, work: Callable[[Settings], IngestPre
     else:
         _print_preview(result)
     if not result.references:
-        raise UsageError("plan", "the ingest", cause=f"no {result.kind[:-1]} to ask for was found")
+        raise UsageError(
+            "plan",
+            "the ingest",
+            cause=f"no {result.kind[:-1]} to ask for was found",
+            advice="look at the source, and at --include and --exclude",
+        )
     return ExitCode.DONE
 
 

@@ -161,11 +161,20 @@ def _read_object(file: Path) -> dict[str, Any]:
     try:
         values = orjson.loads(file.read_bytes())
     except OSError as error:
-        raise UsageError("read", f"the parameters {file}", cause=str(error.strerror)) from None
+        raise UsageError(
+            "read",
+            f"the parameters {file}",
+            cause=str(error.strerror),
+            advice="name a file that can be read with --params",
+        ) from None
     except orjson.JSONDecodeError as error:
-        raise UsageError("read", f"the parameters {file}", cause=f"it is not JSON: {error.msg}") from None
+        raise UsageError(
+            "read", f"the parameters {file}", cause=f"it is not JSON: {error.msg}", advice="mend the file"
+        ) from None
     if not isinstance(values, dict):
-        raise UsageError("read", f"the parameters {file}", cause="it is no JSON object")
+        raise UsageError(
+            "read", f"the parameters {file}", cause="it is no JSON object", advice='write it as {"name": value}'
+        )
     return values
 
 
@@ -173,7 +182,9 @@ def _pairs(option: str, texts: tuple[str, ...]) -> list[tuple[str, str]]:
     pairs = [text.partition("=") for text in texts]
     wrong = [text for text, (name, sign, _) in zip(texts, pairs, strict=True) if not name or not sign]
     if wrong:
-        raise UsageError("set", option, cause=f"{wrong[0]!r} must be written as name=value")
+        raise UsageError(
+            "set", option, cause=f"{wrong[0]!r} must be written as name=value", advice="for example confidence=0.4"
+        )
     return [(name, value) for name, _, value in pairs]
 
 

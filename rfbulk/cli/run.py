@@ -143,9 +143,14 @@ def _listening(values: dict[str, Any]) -> Listening | None:
 
     host, sign, port = values["webhook"].rpartition(":")
     if not sign or not host or not port.isdigit():
-        raise UsageError("set", "webhook", cause="it must be HOST:PORT")
+        raise UsageError("set", "webhook", cause="it must be HOST:PORT", advice="for example --webhook 127.0.0.1:8787")
     if values["public_url"] is None:
-        raise UsageError("set", "webhook", cause="the service must reach it: give --public-url too")
+        raise UsageError(
+            "set",
+            "webhook",
+            cause="the service must reach it: give --public-url too",
+            advice="for example --public-url https://me.example/hook",
+        )
     keys = tuple(ApiKey(key) for file in values["key_files"] for key in read_keys(file))
     return Listening(host.strip("[]"), int(port), values["public_url"].rstrip("/"), keys)
 

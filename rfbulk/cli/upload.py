@@ -154,7 +154,12 @@ async def _preview(session: Session, *, sources: list[Source], upload_options: U
     if result.images and not session.options.quiet:
         click.echo(f"note: {plain(result.advice)}", err=True)
     if not result.images:
-        raise UsageError("plan", ", ".join(map(shown, sources)), cause=f"no {media.kind[:-1]} to send was found")
+        raise UsageError(
+            "plan",
+            ", ".join(map(shown, sources)),
+            cause=f"no {media.kind[:-1]} to send was found",
+            advice="look at the source, and at --include and --exclude",
+        )
     return ExitCode.DONE
 
 

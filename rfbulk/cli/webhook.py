@@ -111,9 +111,13 @@ def read_keys(file: Path) -> list[str]:
         keys = file.read_text().split()
     except (OSError, UnicodeDecodeError) as error:
         cause = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise UsageError("read", f"the key file {file}", cause=str(cause)) from None
+        raise UsageError(
+            "read", f"the key file {file}", cause=str(cause), advice="name a file that can be read with --key-file"
+        ) from None
     if not keys:
-        raise UsageError("read", f"the key file {file}", cause="it holds no key")
+        raise UsageError(
+            "read", f"the key file {file}", cause="it holds no key", advice="put the workspace's publishable key in it"
+        )
     return keys
 
 
@@ -127,7 +131,9 @@ def read_flows(file: Path) -> tuple[Flow, ...]:
         return parse_flows(file.read_text())
     except (OSError, UnicodeDecodeError) as error:
         cause = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise UsageError("read", f"the flows {file}", cause=str(cause)) from None
+        raise UsageError(
+            "read", f"the flows {file}", cause=str(cause), advice="name a file that can be read with --run-config"
+        ) from None
 
 
 async def _serve(session: Session, *, serving: Serving) -> int:

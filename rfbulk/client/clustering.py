@@ -48,7 +48,12 @@ async def cluster_sender(
     if options.cluster is None:
         raise AssertionError("asked for where there is one")
     if options.check_images and isinstance(opened.source, BucketSource):
-        raise UsageError("upload", ", ".join(opened.known_as), cause="a cluster does not check a bucket's images")
+        raise UsageError(
+            "upload",
+            ", ".join(opened.known_as),
+            cause="a cluster does not check a bucket's images",
+            advice="leave --check-images out, or --cluster",
+        )
     manner = await manner_of(context, opened, form, options, chunk_bytes)
     entries = await in_own_thread(partial(first_entries, opened))
     roots, path_map = opened.source.roots, options.cluster.path_map

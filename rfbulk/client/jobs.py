@@ -78,7 +78,12 @@ async def each_task(context: Context, job_id: str, stage: str, take: Callable[[T
     found = [each for each in known if stage.lower() in {each.name.lower(), each.stage_id.lower()}]
     if not found:
         names = ", ".join(each.name or each.stage_id for each in known) or "none yet"
-        raise UsageError("find", f"stage {stage} of job {job}", cause=f"its stages are: {names}")
+        raise UsageError(
+            "find",
+            f"stage {stage} of job {job}",
+            cause=f"its stages are: {names}",
+            advice="choose one of them with --stage",
+        )
 
     async def page_at(token: str | None) -> Page[Task]:
         return await context.jobs.tasks_page(job, found[0].stage_id, token) or Page((), None)

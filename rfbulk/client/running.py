@@ -68,7 +68,11 @@ class RunOptions:
         if self.job_id is not None:
             checked_job_id(self.job_id)
         if not self.upload.wait:
-            raise UsageError("run", cause="the upload must wait for the service before a job may start")
+            raise UsageError(
+                "run",
+                cause="the upload must wait for the service before a job may start",
+                advice="leave wait=True in its upload's options",
+            )
 
 
 def workflow(workflow_id: str, **values: object) -> WorkflowJob:

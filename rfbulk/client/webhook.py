@@ -206,5 +206,10 @@ async def check_with_service(context: Context, notice: Notice) -> bool:
 async def _has_ended(context: Context, job: JobId) -> bool:
     shown = await context.persist(lambda: context.jobs.job(job))
     if shown is not None and not shown.is_terminal:
-        raise TroublePassing("look at", f"job {job}", cause="the service does not show yet that it has ended")
+        raise TroublePassing(
+            "look at",
+            f"job {job}",
+            cause="the service does not show yet that it has ended",
+            advice="it is looked at again",
+        )
     return shown is not None

@@ -118,7 +118,7 @@ def parse_path_map(text: str) -> tuple[str, str]:
     here, sign, there = text.partition("=")
     if not sign or not here.startswith("/") or not there.startswith("/"):
         cause = "it must be /COORDINATOR/FOLDER=/WORKER/FOLDER, both absolute"
-        raise UsageError("set", f"path-map {text}", cause=cause)
+        raise UsageError("set", f"path-map {text}", cause=cause, advice="write it as HERE=THERE")
     return here.rstrip("/") or "/", there.rstrip("/") or "/"
 
 

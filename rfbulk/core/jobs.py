@@ -156,9 +156,11 @@ def _check_url(text: str | None) -> None:
         if text is not None:
             check_url(text, allow_http=False)
     except UrlFault as fault:
-        raise UsageError("set", "notifications-url", cause=str(fault)) from None
+        raise UsageError(
+            "set", "notifications-url", cause=str(fault), advice="give an https:// address that the service reaches"
+        ) from None
 
 
 def _require(name: str, holds: bool, what: str) -> None:
     if not holds:
-        raise UsageError("set", name, cause=f"it must be {what}")
+        raise UsageError("set", name, cause=f"it must be {what}", advice="change that option")

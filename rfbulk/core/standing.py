@@ -62,7 +62,12 @@ def parse_flows(text: str) -> tuple[Flow, ...]:
         file = msgspec.convert(_toml(text), _File)
         flows = tuple(_flow(values, file.notifications_url) for values in file.flow)
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
-        raise UsageError("read", "the flows", cause=str(error)) from None
+        raise UsageError(
+            "read",
+            "the flows",
+            cause=str(error),
+            advice="mend the file; the README shows one",
+        ) from None
     for flow in flows:
         if "{batch}" not in flow.output and (
             len(flow.batches) > 1 or any(set("*?[") & set(each) for each in flow.batches)

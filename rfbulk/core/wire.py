@@ -217,7 +217,9 @@ def shallow(value: T) -> T:
         ]
         if not level:
             return value
-    raise ProtocolError("read answer", cause=f"a value in it is nested more than {MAX_DEPTH} deep")
+    raise ProtocolError(
+        "read answer", cause=f"a value in it is nested more than {MAX_DEPTH} deep", advice="is the API's address right?"
+    )
 
 
 def parse_as(body: bytes, record: type[T], operation: str) -> T:

@@ -138,7 +138,7 @@ class Caller:
         what = (call.operation, call.subject)
         if is_passing_status(status):
             wait = parse_retry_after(answer.headers.get("Retry-After"), server_now=self.server_now())
-            return TroublePassing(*what, cause=cause, advice="try again later", status=status, retry_after=wait)
+            return TroublePassing(*what, cause=cause, advice="run the same again later", status=status, retry_after=wait)
         if status in _UNAUTHORISED:
             return NotAuthorised(*what, cause=cause, advice=_UNAUTHORISED[status])
         return ServiceRefused(*what, cause=cause, advice=_advice(status), status=status)
@@ -152,15 +152,17 @@ def page_query(token: str | None, page_size: int | None) -> dict[str, str | int 
 _SUCCESS: Final = 2
 _UNAUTHORISED: Final[dict[int, str]] = {
     HTTPStatus.UNAUTHORIZED: "set ROBOFLOW_API_KEY to a valid key of the workspace",
-    HTTPStatus.PAYMENT_REQUIRED: "the workspace's plan or credits do not cover this",
-    HTTPStatus.FORBIDDEN: "this key or the workspace's plan does not permit this",
+    HTTPStatus.PAYMENT_REQUIRED: "look at the workspace's plan and credits: they do not cover this",
+    HTTPStatus.FORBIDDEN: "take a key that permits this, and look at the workspace's plan",
 }
 
 
 def _advice(status: int) -> str:
     if status // 100 == HTTPStatus.MULTIPLE_CHOICES // 100:
         return "is the API's address right? Redirects are not followed"
-    return "is the name right, and the API's address?" if status == HTTPStatus.NOT_FOUND else ""
+    if status == HTTPStatus.NOT_FOUND:
+        return "is the name right, and the API's address?"
+    return "mend what it says, then run the same again"
 
 
 def _checked_base(text: str, *, allow_http: bool) -> str:
@@ -171,11 +173,18 @@ def _checked_base(text: str, *, allow_http: bool) -> str:
             "use API at", excerpt(text), cause=str(fault), advice="give an https:// address, or allow plain HTTP"
         ) from None
     if parts.query or parts.fragment:
-        raise UsageError("use API at", excerpt(text), cause="an address of an API ends with its path")
+        raise UsageError(
+            "use API at",
+            excerpt(text),
+            cause="an address of an API ends with its path",
+            advice="leave out what stands behind a ? or #",
+        )
     return text.rstrip("/")
 
 
 def _segment(text: str) -> str:
     if text in {"", ".", ".."}:
-        raise UsageError("use name", repr(text), cause="it leads to another place of the API")
+        raise UsageError(
+            "use name", repr(text), cause="it leads to another place of the API", advice="choose another name"
+        )
     return quote(text, safe="")

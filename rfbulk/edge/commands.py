@@ -38,9 +38,9 @@ def command_words(text: str, *, shell: bool) -> tuple[str, ...]:
     try:
         words = tuple(shlex.split(text))
     except ValueError as error:
-        raise UsageError("run", repr(text), cause=str(error)) from None
+        raise UsageError("run", repr(text), cause=str(error), advice="mend its quotes, or use --shell") from None
     if not words:
-        raise UsageError("run", "the command", cause="it is empty")
+        raise UsageError("run", "the command", cause="it is empty", advice="name a command, or leave --exec out")
     return ("/bin/sh", "-c", text) if shell else words
 
 

@@ -38,7 +38,10 @@ class ReferenceFile:
                     reference = reference_of(line, is_first=number == 1)
                 except ReferenceFault as fault:
                     raise SourceError(
-                        "read references", str(self._path), cause=f"it was changed meanwhile: line {number}: {fault}"
+                        "read references",
+                        str(self._path),
+                        cause=f"it was changed meanwhile: line {number}: {fault}",
+                        advice="run the same again with the file as it is now",
                     ) from None
                 if reference is not None:
                     references.append(reference)
@@ -86,7 +89,12 @@ def open_reference_file(path: Path) -> ReferenceFile:
             advice='each line looks like {"name": "a.jpg", "url": "https://…"}; nothing was sent',
         )
     if not count:
-        raise UsageError("read references", str(path), cause="it holds no reference")
+        raise UsageError(
+            "read references",
+            str(path),
+            cause="it holds no reference",
+            advice='write one a line: {"name": "a.jpg", "url": "https://…"}',
+        )
     return ReferenceFile(path)
 
 

@@ -34,6 +34,11 @@ def read_or_make_secret(path: Path) -> str:
             os.link(new, path)
         return path.read_text().strip()
     except OSError as error:
-        raise UsageError("keep a secret in", str(path), cause=str(error.strerror)) from None
+        raise UsageError(
+            "keep a secret in",
+            str(path),
+            cause=str(error.strerror),
+            advice="make its folder writable, or choose another --state-dir",
+        ) from None
     finally:
         new.unlink(missing_ok=True)

@@ -66,7 +66,9 @@ class ReceiverOptions:
         if not self.keys or not all(key.reveal() for key in self.keys):
             raise UsageError("receive", "notifications", cause="no key was given", advice="name a --key-file")
         if not self.paths or not all(path.startswith("/") for path in self.paths):
-            raise UsageError("receive", "notifications", cause="a path begins with /")
+            raise UsageError(
+                "receive", "notifications", cause="a path begins with /", advice="write it as /hook-7f3a9c"
+            )
 
 
 def receiver_app(

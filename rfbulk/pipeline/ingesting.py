@@ -166,7 +166,12 @@ class _Ingest:
                 await self._asking.ask_for_all()
                 if not self._tally.found and not self._tally.refused:
                     cause = "there is no reference to ask for"
-                    raise UsageError("fill", f"batch {self._request.batch}", cause=cause)
+                    raise UsageError(
+                        "fill",
+                        f"batch {self._request.batch}",
+                        cause=cause,
+                        advice="look at the source, and at --include and --exclude",
+                    )
             case ReferenceList():
                 url = what.url.reveal()
                 await self._ask_once(mark_of(url), lambda name: list_body(what.media, url, name, self._telling))

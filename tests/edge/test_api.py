@@ -133,8 +133,8 @@ async def test_the_workspace_is_looked_up_once(serve: Serve) -> None:
     ("status", "error", "match"),
     [
         ("401 Unauthorized", NotAuthorised, "ROBOFLOW_API_KEY"),
-        ("402 Payment Required", NotAuthorised, "plan or credits"),
-        ("403 Forbidden", NotAuthorised, "does not permit"),
+        ("402 Payment Required", NotAuthorised, "plan and credits"),
+        ("403 Forbidden", NotAuthorised, "take a key that permits this"),
         ("404 Not Found", ServiceRefused, "is the name right"),
         ("400 Bad Request", ServiceRefused, "the service answered 400: what a pity"),
         ("409 Conflict", ServiceRefused, "409"),
