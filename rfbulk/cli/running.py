@@ -199,9 +199,19 @@ def _key_from_file(path: Path) -> str:
         key = path.read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
         cause = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise errors.UsageError("read", f"the api key file {path}", cause=str(cause)) from None
+        raise errors.UsageError(
+            "read",
+            f"the api key file {path}",
+            cause=str(cause),
+            advice="name a file that can be read with --api-key-file",
+        ) from None
     if not key or len(key.split()) != 1:
-        raise errors.UsageError("read", f"the api key file {path}", cause="it does not hold one key on one line")
+        raise errors.UsageError(
+            "read",
+            f"the api key file {path}",
+            cause="it does not hold one key on one line",
+            advice="put the api key in it, and nothing else",
+        )
     return key
 
 
@@ -233,7 +243,12 @@ def failpoint_from_environment() -> Callable[[Failpoint], None]:
         return lambda _failpoint: None
     name, _, number = wanted.partition(":")
     if name not in set(Failpoint) or not (number or "1").isdigit():
-        raise errors.UsageError("set", "RFBULK_FAILPOINT", cause=f"it is none of {', '.join(Failpoint)}")
+        raise errors.UsageError(
+            "set",
+            "RFBULK_FAILPOINT",
+            cause=f"it is none of {', '.join(Failpoint)}",
+            advice="unset it: it is made for tests",
+        )
     left = int(number or "1")
 
     def reach(failpoint: Failpoint) -> None:

@@ -100,7 +100,7 @@ async def ingest_query(
 ) -> IngestReport:
     """As `Client.ingest_query` promises."""
     if not query.strip():
-        raise UsageError("fill", f"batch {batch_id}", cause="the query is empty")
+        raise UsageError("fill", f"batch {batch_id}", cause="the query is empty", advice="give a RoboQL query")
     what = Query(query)
     return await _ingest(context, what, Origin(query), batch_id, options=options, on_event=on_event, stop=stop)
 
