@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check fmt bench bench-smoke clouds browser compat clean
+.PHONY: demo test check fmt bench bench-smoke crash clouds browser compat clean
 
 $(READY): pyproject.toml
 	@test -n "$(PYTHON)" || { echo 'rfbulk needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 …'; exit 1; }
@@ -57,6 +57,10 @@ browser: $(READY)  ## the dashboard and the report in a real browser: Chromium, 
 	@$(MAKE) --no-print-directory $(AXE) && command -v chromedriver >/dev/null && all=required || { all=; \
 	echo '*** Chromium, chromedriver or axe cannot be installed, so what needs them is NOT tried here.'; }; \
 	RFBULK_TEST_BROWSER=$$all $(BIN)/python -m pytest -q tests/dashboard
+
+crash: $(READY)  ## kill and resume a thousand times, each at another point (DEATHS=N SEED=N ROAD='export'); a quarter of an hour
+	RFBULK_POWER_STRIDE=1 $(BIN)/python -m pytest -q tests/crash/test_power_images.py
+	$(BIN)/python -m tests.crash.long_run --deaths $(or $(DEATHS),1000) $(if $(SEED),--seed $(SEED)) $(if $(ROAD),--road '$(ROAD)')
 
 compat: $(READY)  ## Roboflow's own client against the emulator, in an environment of its own
 	$(BIN)/python -m tests.compat.real_client
