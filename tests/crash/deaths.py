@@ -141,4 +141,6 @@ async def _at_a_moment(world: World, death: Death) -> Ended:
         if death.kind == "twice":
             await anyio.sleep(0.03)
             running.signal(number)
+        if world.road.is_done is not None:
+            await _until_done_or_dead(world, running)
         return await running.ended(LONGEST_SECONDS)

@@ -10,6 +10,7 @@ import argparse
 import json
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -174,6 +175,7 @@ def main() -> int:
     if why := why_no_strace():
         _say(f"*** No call of the system can be made to kill and no power can fail here: {why}")
     _say(f"seed {asked.seed}: --seed {asked.seed} dies at the same points again")
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell runs this behind, and inherited
     books, began = Books(), time.monotonic()
     plan = Plan(asked.seed, [road for road in ROADS if not asked.road or road.name in asked.road])
     folder = Path(tempfile.mkdtemp(prefix="rfbulk-crash-"))
