@@ -12,6 +12,7 @@ import click
 
 from rfbulk.cli.options import CONTEXT, ExitCode, Globals, global_options, globals_of
 from rfbulk.cli.printing import number, plain, print_json, print_table, size
+from rfbulk.cli.resuming import said_of
 from rfbulk.cli.running import exit_code_of, settings_of
 from rfbulk.client.context import exports_dir, ingests_dir, uploads_dir
 from rfbulk.core.forms import VIDEOS
@@ -55,9 +56,10 @@ def show(context: click.Context, checkpoint_id: str) -> int:
     rfbulk checkpoint show spring-3f
     """
     options = globals_of(context)
-    summary = _find(options, checkpoint_id)
+    summary = find(options, checkpoint_id)
     if options.json:
-        print_json(summary)
+        said = None if "error" in summary else said_of(summary)
+        print_json(summary | {"command": None if said is None else said.line})
         return ExitCode.DONE
     click.echo(f"checkpoint {summary['id']} of an {summary['kind']}")
     click.echo(f"  file     {summary['path']}")
@@ -69,6 +71,8 @@ def show(context: click.Context, checkpoint_id: str) -> int:
     lines = {"export": _export_lines, "ingest": _ingest_lines, "upload": _upload_lines}[summary["kind"]]
     for line in lines(summary):
         click.echo(f"  {line}")
+    said = said_of(summary)
+    click.echo(f"  command  {plain(said.line) if said is not None else 'not known: a program has begun it'}")
     return ExitCode.DONE
 
 
@@ -117,7 +121,7 @@ def forget(context: click.Context, checkpoint_id: str, *, yes: bool) -> int:
     rfbulk checkpoint forget spring-3f --yes
     """
     options = globals_of(context)
-    summary = _find(options, checkpoint_id)
+    summary = find(options, checkpoint_id)
     left = summary.get("images_left", summary.get("left", 0))
     if not yes:
         what = {"upload": "images", "ingest": "references", "export": "files"}[summary["kind"]]
@@ -155,7 +159,12 @@ def _summaries(options: Globals) -> list[dict[str, Any]]:
     return sorted(found, key=lambda summary: float(summary["modified"]), reverse=True)
 
 
-def _find(options: Globals, beginning: str) -> dict[str, Any]:
+def find(options: Globals, beginning: str) -> dict[str, Any]:
+    """Return the one checkpoint whose id begins so.
+
+    Raises:
+        click.UsageError: there is none, or there are several.
+    """
     found = [summary for summary in _summaries(options) if summary["id"].startswith(beginning)]
     exact = [summary for summary in found if summary["id"] == beginning]
     if len(exact or found) != 1:

@@ -39,7 +39,8 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "checkpoint": {
         "list": ("rfbulk.cli.checkpoints:list_checkpoints", "List uploads and exports that this machine remembers."),
-        "show": ("rfbulk.cli.checkpoints:show", "Describe one of them."),
+        "show": ("rfbulk.cli.checkpoints:show", "Describe one of them, and say the command that goes on with it."),
+        "resume": ("rfbulk.cli.resuming:resume", "Go on with one of them, with the options it was begun with."),
         "forget": ("rfbulk.cli.checkpoints:forget", "Forget one of them."),
     },
     "cluster": {"check": ("rfbulk.cli.cluster:check", "Look at a Dask cluster: versions, mounts, clocks, lines.")},
@@ -58,7 +59,7 @@ GROUPS = {
     "upload": "Send files into a batch.",
     "batch": "Look at batches, or wait for one.",
     "job": "Start jobs, look at them, wait for them.",
-    "checkpoint": "Look at what uploads and exports remember, or forget it.",
+    "checkpoint": "Look at what uploads and exports remember, go on with it, or forget it.",
     "cluster": "Look at the machines that carry transfers for others.",
     "webhook": "Take what the service notifies of.",
     "emulator": "The service's API, on this machine.",

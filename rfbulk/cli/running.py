@@ -21,6 +21,7 @@ import platformdirs
 
 from rfbulk import errors
 from rfbulk.cli.options import ExitCode, Globals
+from rfbulk.cli.said import said_text
 from rfbulk.client import Client
 from rfbulk.core.failpoints import Failpoint
 from rfbulk.settings import Settings
@@ -90,7 +91,9 @@ class Session:
                 yield client
 
     def _client(self, key: str, settings: Settings) -> Client:
-        return Client(key, settings=settings, reach=failpoint_from_environment(), spares=self.options.spares)
+        said = said_text(click.get_current_context(silent=True))
+        reach = failpoint_from_environment()
+        return Client(key, settings=settings, reach=reach, spares=self.options.spares, said=said)
 
 
 Command = Callable[[Session], Awaitable[int | None]]

@@ -37,7 +37,7 @@ class Context:
     """An open client's surroundings. `api_url` has no slash behind it. `reach` is told each failpoint.
 
     `bell` wakes who waits for a batch or a job when a notification has come for it. `spares` are processes that were
-    started early.
+    started early. `said` is how a command line would say the transfers again: their checkpoints keep it.
     """
 
     settings: Settings
@@ -49,6 +49,7 @@ class Context:
     jobs: JobsApi
     bell: Bell = field(default_factory=Bell)
     spares: Spares | None = None
+    said: str = ""
 
     async def persist(self, call: Callable[[], Awaitable[T]], *, tell: OnEvent = ignore) -> T:
         """Make a call of the API until it succeeds, or the retry policy ends."""

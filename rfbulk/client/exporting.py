@@ -13,6 +13,7 @@ import anyio.to_thread
 from rfbulk.client.beside import Beside
 from rfbulk.client.clustering import cluster_receiver
 from rfbulk.client.context import Context, entered_in_thread, exports_dir
+from rfbulk.client.given import keep_said
 from rfbulk.core.failpoints import Failpoint
 from rfbulk.core.limits import batch_id as checked_batch_id
 from rfbulk.edge.clock import RateLimit
@@ -54,6 +55,7 @@ async def export_batch(
         open_export_checkpoint(exports_dir(context.settings), identity, restart=options.restart)
     ) as checkpoint:
         await _check_same_unpacking(checkpoint, options)
+        await keep_said(checkpoint, context.said)
         await beside.check_not_of_batch(checkpoint)
         request = ExportRequest(
             batch=batch,

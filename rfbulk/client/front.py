@@ -57,7 +57,8 @@ class Client(Filling):
     """Speaks to one service with one api key. Use as `async with`; calls may overlap.
 
     `api_key` defaults to `ROBOFLOW_API_KEY`. `settings` hold the rest, with `api_url` and `workspace` as shortcuts.
-    `spares` are processes that the caller has started early, and closes.
+    `spares` are processes that the caller has started early, and closes. `said` is how a command line would say its
+    transfers again: their checkpoints keep it.
 
     Raises:
         UsageError: there is no api key.
@@ -72,6 +73,7 @@ class Client(Filling):
         settings: Settings | None = None,
         reach: Reach = pass_by,
         spares: Spares | None = None,
+        said: str = "",
     ) -> None:
         key = api_key if api_key is not None else os.environ.get("ROBOFLOW_API_KEY", "")
         self._api_key = key if isinstance(key, ApiKey) else ApiKey(key)
@@ -80,6 +82,7 @@ class Client(Filling):
         self._workspace = workspace or self._settings.workspace
         self._reach = reach
         self._spares = spares
+        self._said = said
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Client:
@@ -97,7 +100,15 @@ class Client(Filling):
         api = ServiceApi(transport, self._api_url, self._api_key, self._workspace)
         api_url = self._api_url.rstrip("/")
         self._context = Context(
-            settings, api_url, api, transport, SystemClock(), self._reach, JobsApi(api.caller), spares=self._spares
+            settings,
+            api_url,
+            api,
+            transport,
+            SystemClock(),
+            self._reach,
+            JobsApi(api.caller),
+            spares=self._spares,
+            said=self._said,
         )
         return self
 

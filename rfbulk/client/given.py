@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from rfbulk.core.objects import is_bucket
 from rfbulk.core.selection import Selection
@@ -12,6 +12,13 @@ from rfbulk.edge.path_list import PathList
 
 _LIST: Final = "list "
 _STANDARD_INPUT: Final = "standard input"
+
+
+class Keeps(Protocol):
+    """A checkpoint of any kind."""
+
+    async def record_fact(self, name: str, value: str) -> None:
+        """Record a fact, replacing its earlier value."""
 
 
 def selection_text(include: tuple[str, ...], exclude: tuple[str, ...], *, recursive: bool) -> str:
@@ -42,3 +49,9 @@ def _parted(text: str) -> tuple[str, str]:
     ways = [(" in ".join(pieces[:place]), " in ".join(pieces[place:])) for place in range(1, len(pieces))]
     here = [way for way in ways if Path(way[1]).is_dir() and (way[0] == _STANDARD_INPUT or Path(way[0]).exists())]
     return (here or ways or [(text, ".")])[0]
+
+
+async def keep_said(checkpoint: Keeps, said: str) -> None:
+    """Keep in a checkpoint how its transfer was said, where a command has said it."""
+    if said:
+        await checkpoint.record_fact("said", said)

@@ -13,6 +13,7 @@ import anyio
 import anyio.to_thread
 
 from rfbulk.client.context import Context, entered_in_thread, ingests_dir
+from rfbulk.client.given import keep_said
 from rfbulk.client.ingest_reporting import IngestReporting
 from rfbulk.client.listening import hearing_inbox
 from rfbulk.core.limits import batch_id as checked_batch_id
@@ -127,6 +128,7 @@ async def _ingest(
         ) as checkpoint:
             await _check_same_naming(checkpoint, origin.naming)
             await checkpoint.record_fact("selection", origin.selection)
+            await keep_said(checkpoint, context.said)
             return await _ingest_into(context, request, checkpoint, reporting, workspace)
 
 

@@ -14,7 +14,7 @@ import msgspec
 
 from rfbulk.client.clustering import cluster_sender
 from rfbulk.client.context import Context, entered_in_thread, uploads_dir
-from rfbulk.client.given import selection_text
+from rfbulk.client.given import keep_said, selection_text
 from rfbulk.client.measuring import latest_measured, remember
 from rfbulk.client.sources import Opened, Source, StrPath, each_of, in_own_thread, open_sources
 from rfbulk.core.forms import SHARDS, SINGLES, VIDEOS, Form
@@ -118,6 +118,7 @@ async def _upload_from(
         open_checkpoint(uploads_dir(context.settings), identity, restart=options.restart)
     ) as checkpoint:
         await _check_same_naming(checkpoint, options)
+        await keep_said(checkpoint, context.said)
         request = UploadRequest(
             batch=batch,
             options=options,
