@@ -3,9 +3,10 @@
 An entry's path is its key behind the folder that was named; its fingerprint is the object's size, its time in whole
 seconds, and 64 bits of its ETag (else its version) where a file has its inode.
 
-Listings run one after the other. A page of a thousand keys takes one round trip, however they lie in folders, so one
-listing brings some 8,000 keys a second: ten times what a line of 100 MB/s carries of images of 130 KB. Several at once
-would mix the order that resuming goes by, or hold all of a folder in memory.
+A page of a thousand keys takes a round trip, however they lie in folders: one listing brings some 8,000 keys a second,
+more than lines carry of images. But what only looks waits for it, as a plan does, and a resume where all is there. So
+large folders are listed side by side (`bucket_listing`). Measured with pages of 50 ms: 10 folders of 10 pages take
+1.5 s instead of 6.9, 3 of 60 pages 4 s instead of 11; small folders, and flat ones, take what they took.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from rfbulk.core.model import Entry, Refusal, RefusalReason
 from rfbulk.core.naming import basename_name, member_name, prefixed_name
 from rfbulk.core.objects import Address, ObjectState, parse_address
 from rfbulk.core.selection import Chooser, Selection, chooser_of
-from rfbulk.edge.buckets import Bucket, Listed, ObjectDenied, ObjectGone, open_bucket
+from rfbulk.edge.bucket_listing import Listed
+from rfbulk.edge.buckets import Bucket, ObjectDenied, ObjectGone, open_bucket
 from rfbulk.edge.files import ScanGroup
 from rfbulk.edge.source import NO_VIDEO
 from rfbulk.errors import UsageError
@@ -158,7 +160,7 @@ def open_bucket_source(
     source = BucketSource(tuple(roots), policy, media)
     for root in roots:
         if not root.is_file:
-            next(root.bucket.pages(root.address.folder, policy), None)
+            root.bucket.first_page(root.address.folder, policy)
     return source
 
 

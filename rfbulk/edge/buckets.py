@@ -15,10 +15,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-import msgspec
-
-from rfbulk.core.objects import Address, ObjectState, mark_of
+from rfbulk.core.objects import Address, Cloud, ObjectState, mark_of
 from rfbulk.core.retry import RetryPolicy, is_passing_status, next_delay
+from rfbulk.edge.bucket_listing import Listed, pages_in_order
 from rfbulk.edge.bucket_stores import OpenStore, Patience, open_store
 from rfbulk.edge.bucket_troubles import BucketTrouble
 from rfbulk.errors import NotAuthorised, RfbulkError, SourceError, TroublePassing
@@ -38,7 +37,7 @@ PAGE: Final = 1000
 _LOOK_SECONDS: Final = 0.2
 PIECE_BYTES: Final = 512 << 10
 _BREAKS: Final = 3
-"""How often a stream may break off in one place."""
+"""How often a stream may break off in one place. The library has tried each time, for as long as it is told to."""
 
 _STATUS: Final = re.compile(r"non-2xx status code: ([0-9]{3})")
 _CODE: Final = re.compile(r"<Code>([A-Za-z0-9]{1,60})</Code>")
@@ -75,13 +74,6 @@ class ObjectDenied(Exception):
     """That object may not be read."""
 
 
-class Listed(msgspec.Struct, frozen=True, gc=False):
-    """An object as a listing shows it."""
-
-    key: str
-    state: ObjectState
-
-
 @dataclass(frozen=True, slots=True)
 class Bucket:
     """A bucket. Setting `ended` ends waits for listings and heads at once, with a BucketTrouble.
@@ -99,20 +91,32 @@ class Bucket:
     def pages(
         self, folder: str, policy: RetryPolicy, *, sleep: Callable[[float], object] | None = None
     ) -> Iterator[list[Listed]]:
-        """Yield the objects below `folder` by key, a page at a time.
+        """Yield the objects below `folder` by key, a page at a time; large folders in it are listed side by side.
 
         A listing that breaks off goes on behind what it has given, as long as `policy` allows.
 
         Raises:
             TroublePassing: nothing came for all of the policy's budget.
         """
-        last: str | None = None
+        if self.address.cloud is Cloud.AZURE:  # it lists from the beginning always: what is skipped here comes over
+            return self._chained(folder, None, policy, sleep)
+        begin = partial(self._chained, policy=policy, sleep=sleep)
+        return pages_in_order(begin, folder, self.ended)
+
+    def first_page(self, folder: str, policy: RetryPolicy) -> list[Listed]:
+        """Return the first objects below `folder`. Raises as `pages` does."""
+        return next(self._chained(folder, None, policy, None), [])
+
+    def _chained(
+        self, folder: str, behind: str | None, policy: RetryPolicy, sleep: Callable[[float], object] | None
+    ) -> Iterator[list[Listed]]:
+        """One page after the other."""
         row = _Row(policy, sleep or self.ended.wait)
         while True:
             try:
-                for page in self._listing(folder, last):
+                for page in self._listing(folder, behind):
                     row.failures = 0
-                    last = page[-1].key
+                    behind = page[-1].key
                     yield page
             except BucketTrouble as trouble:
                 self._bear(row, "list", trouble)
@@ -188,7 +192,7 @@ class Bucket:
                     yield piece
             except BucketTrouble:
                 breaks += 1
-                if breaks > _BREAKS or place >= state.size or self.ended.wait(breaks - 1):
+                if breaks > _BREAKS or place >= state.size or self.ended.wait((breaks - 1) / 4):
                     raise
                 pieces = None
             else:

@@ -52,6 +52,7 @@ class GoogleStore:
     faults: dict[str, list[str]] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
     page_size: int = 1000
+    list_seconds: float = 0.0
     url: str = ""
     generation: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -163,6 +164,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = is_short
 
     def _list(self, objects: dict[str, Kept], query: dict[str, str]) -> None:
+        time.sleep(self.store.list_seconds)
         begin = max(query.get("continuation-token", ""), query.get("start-after", ""))
         found = sorted(key for key in objects if key.startswith(query.get("prefix", "")) and key > begin)
         page = found[: self.store.page_size]
