@@ -34,10 +34,10 @@ def _line(state: State) -> str:
         return f"{PHASES['confirming']}: {line_of_confirm(state.confirm)}"
     for text in (_of_export(state), _of_ingest(state), _of_upload(state)):
         if text:
-            return f"{PHASES[state.phase]}: {text}"
+            return f"{state.doing}: {text}"
     if state.audit is not None:
         return f"comparing: {line_of_audit(state.audit)}"
-    return PHASES[state.phase]
+    return state.doing
 
 
 def line_of_job(job: JobProgress) -> str:

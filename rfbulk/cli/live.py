@@ -107,14 +107,14 @@ def _parts(state: State, width: int, height: int) -> list[RenderableType]:
         above = [*_head(state, done, state.export.files_listed, width), _bar(done, state.export.files_listed, width)]
         return above + _rows(rows_of_export(state, state.export), width, height - len(above))
     if state.ingest is not None:
-        return [Text(PHASES[state.phase], style="bold"), Text(line_of_ingest(state.ingest))]
+        return [Text(state.doing, style="bold"), Text(line_of_ingest(state.ingest))]
     if state.progress is not None:
         done, planned = state.bytes_done, state.progress.bytes_planned
         above = [*_head(state, done, planned, width), _bar(done, planned, width)]
         return above + _rows(rows_of_upload(state, state.progress), width, height - len(above))
     if state.audit is not None:
         return [Text("comparing", style="bold"), Text(line_of_audit(state.audit))]
-    return [Text(PHASES[state.phase], style="bold")]
+    return [Text(state.doing, style="bold")]
 
 
 def _head(state: State, done: int, total: int, width: int) -> list[RenderableType]:
@@ -123,7 +123,7 @@ def _head(state: State, done: int, total: int, width: int) -> list[RenderableTyp
     share = f"{100 * done / total:.0f} %" if total and is_counted else ""
     more = "" if is_counted or state.phase not in {"sending", "fetching"} else ", while more is found"
     left = time_left(state.forecast, is_final=is_counted)
-    first = Text.assemble((PHASES[state.phase], "bold"), more, f"  {share}" if share else "")
+    first = Text.assemble((state.doing, "bold"), more, f"  {share}" if share else "")
     if not left:
         return [_cut(first)]
     if first.cell_len + 2 + cell_len(left) <= width:

@@ -9,7 +9,7 @@ from rfbulk.core.wording import number, plain, size
 
 if TYPE_CHECKING:
     from rfbulk.core.pacing import Why
-    from rfbulk.events import Connection, Wait
+    from rfbulk.events import Connection, ExportProgress, UploadProgress, Wait
 
 PACES: Final[dict[Why, str]] = {
     "fixed": "as asked for",
@@ -44,12 +44,12 @@ def counts(numbers: Mapping[str, int]) -> list[str]:
     return [f"{plain(name)} ×{count:,}" for name, count in ordered]
 
 
-def at_once(in_flight: int, level: int, why: Why) -> list[str]:
+def at_once(in_flight: int, progress: UploadProgress | ExportProgress) -> list[str]:
     """Return how many are in flight, and why not more or fewer."""
-    reason = PACES[why]
+    level, why = progress.concurrency, PACES[progress.pace]
     if in_flight >= level:
-        return [f"{in_flight}: {reason}"]
-    return [f"{in_flight} of {level}: {reason}"]
+        return [f"{in_flight}: {why}"]
+    return [f"{in_flight} of {level}: {why if progress.waits.get('turn') else 'no more is ready'}"]
 
 
 def waits(numbers: Mapping[Wait, int], rest_seconds: float, words: Mapping[Wait, str]) -> list[str]:

@@ -38,6 +38,9 @@ PHASES: Final[dict[Phase, str]] = {
     "done": "done",
 }
 
+AWAITED: Final = {"upload": "looking at the batch", "start": "starting the job", "wait": "waiting for the job"}
+"""What a step of a run does before it tells more of itself."""
+
 VISIBLE: Final = (
     UploadProgress,
     ExportProgress,
@@ -90,19 +93,24 @@ class State:
             case AuditProgress():
                 self.audit = event
             case RunStepped():
-                self.step, self.job = event.step, None
+                self._forget()
+                self.step = event.step
             case _:
                 pass
 
     def _begin(self, event: TransferBegun) -> None:
+        self._forget()
         self.begun = event
-        self.progress = self.confirm = self.job = self.export = self.ingest = None
+
+    def _forget(self) -> None:
+        self.begun = self.progress = self.confirm = self.job = self.export = self.ingest = self.audit = None
         self._window.clear()
         self._history = History()
 
     def _note(self, seconds: float, moved: int, done: float) -> None:
-        if not self._window:
-            self._history.note(0.0, 0.0)  # a run begins with nothing, whatever earlier ones did
+        if not self._window:  # a run begins with nothing, whatever earlier ones did
+            self._history.note(0.0, 0.0)
+            self._window.append((0.0, 0))
         self._history.note(seconds, done)
         self._window.append((seconds, moved))
         while len(self._window) > 1 and seconds - self._window[0][0] > WINDOW_SECONDS:
@@ -115,6 +123,11 @@ class State:
             return 0.0
         (began, first), (ended, last) = self._window[0], self._window[-1]
         return (last - first) / (ended - began) if ended > began else 0.0
+
+    @property
+    def doing(self) -> str:
+        """What goes on, in words."""
+        return AWAITED.get(self.step, PHASES[self.phase]) if self.begun is None else PHASES[self.phase]
 
     @property
     def average(self) -> float:

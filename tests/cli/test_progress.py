@@ -138,21 +138,21 @@ def test_no_numbers_break_the_line(
         (
             [PhaseChanged("sending"), progress()],
             (
-                "sending: 50 of 100 images, 50.0 KiB of 100.0 KiB, 5 of 10 shards, 0 B/s,"
+                "sending: 50 of 100 images, 50.0 KiB of 100.0 KiB, 5 of 10 shards, 6.0 KiB/s,"
                 " about 10 s left, ± 5 s, 2 at once"
             ),
         ),
         (
             [PhaseChanged("sending"), progress(scan_finished=False, images_before=7, retries={"store 503": 2, "x": 1})],
             (
-                "sending: 50 of 100+ images, 50.0 KiB of 100.0 KiB+, 5 of 10+ shards, 0 B/s,"
+                "sending: 50 of 100+ images, 50.0 KiB of 100.0 KiB+, 5 of 10+ shards, 6.0 KiB/s,"
                 " so far about 10 s left, ± 5 s, 2 at once, 7 by earlier runs, 3 retries (store 503 ×2, x ×1)"
             ),
         ),
         (
             [PhaseChanged("stopping"), progress(failures=1200, reasons={"empty": 1200}, rest_seconds=7.0)],
             (
-                "stopping: 50 of 100 images, 50.0 KiB of 100.0 KiB, 5 of 10 shards, 0 B/s, about 15 s left, ± 5 s, "
+                "stopping: 50 of 100 images, 50.0 KiB of 100.0 KiB, 5 of 10 shards, 6.0 KiB/s, about 15 s left, ± 5 s, "
                 "2 at once, all rest 7 s, as asked, 1,200 failures (empty ×1,200)"
             ),
         ),
@@ -234,14 +234,14 @@ def test_what_comes_after_a_job_is_shown_in_its_place() -> None:
 
 def test_what_a_step_of_a_run_does_is_shown_with_it() -> None:
     assert line_of(after(RunStepped("wait"), JOB)).startswith("wait: job j-1: running")
-    assert line_of(after(RunStepped("upload"), PhaseChanged("sending"))) == "upload: sending"
+    assert line_of(after(RunStepped("upload"), PhaseChanged("sending"))) == "upload: looking at the batch"
 
 
 def test_the_numbers_of_a_transfer_that_has_ended_are_not_shown_of_the_next() -> None:
     export = ExportProgress(4.0, False, 10, 2, 0, 2048, 4096, 1, 8, 0)
     state = after(progress(), TransferBegun("export", "results", ("/r",)), PhaseChanged("fetching"), export)
     assert (
-        line_of(state) == "fetching: 2 of 10+ files, 2.0 KiB fetched, 0 B/s, so far about 15 s left, ± 5 s, 1 at once"
+        line_of(state) == "fetching: 2 of 10+ files, 2.0 KiB fetched, 1.0 KiB/s, so far about 15 s left, ± 5 s, 1 at once"
     )
     assert state.average == 1024.0
     state.take(TransferBegun("upload", "spring", ()))
