@@ -147,6 +147,8 @@ def test_the_steps_of_a_run_stand_above() -> None:
     assert lines[0] == "step 1 of 4: upload"
     job = JobProgress("j-1", "running", "processing", 1, 2, 40, 9, 0, 4, 0.25, None)
     assert drawn(RunStepped("wait"), job)[0] == "step 3 of 4: wait"
+    waiting = drawn(BEGIN, PhaseChanged("done"), SENDING, RunStepped("wait"))
+    assert waiting == ["step 3 of 4: wait", "waiting for the job"], "the last step's numbers are gone"
 
 
 def test_a_transfer_that_begins_wipes_the_last_one_away() -> None:
@@ -173,7 +175,7 @@ def test_a_transfer_that_begins_wipes_the_last_one_away() -> None:
         ),
         (
             [SCANNING],
-            ["scanning", "images", "0 of 0+", "0 B of 0 B+", "0 of 1: to begin with", "0 B/s now", "0 B/s on average"],
+            ["scanning", "images", "0 of 0+", "0 B of 0 B+", "0 of 1: no more is ready", "0 B/s now", "0 B/s on average"],
         ),
     ],
 )
