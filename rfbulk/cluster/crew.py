@@ -31,6 +31,10 @@ PATIENCE_SECONDS: Final = 10.0
 """What an attempt waits for a worker while there is none. Then it has failed, and its retries decide."""
 
 TRIAL_SECONDS: Final = 60.0
+SILENT: Final = "it has gone silent"
+UNBEGUN: Final = 5
+"""Stall limits until work that was not even begun is taken back: the worker may do other people's meanwhile."""
+
 
 _OF_TASKS: Final = {"SourceError", "NotAuthorised"}
 """Faults that may be of one worker alone: its mount, its credentials."""
@@ -173,6 +177,8 @@ class Crew:
         lot.task = self._client.submit(hands.carry, parcel, task, mate.address)
         mate.lots.add(lot)
         self._under_way.update({attempt.key: (attempt, lot) for attempt in attempts})
+        if len(mate.lots) == 1:
+            mate.heard = self._now()  # it had nothing to tell of
         lot.watch = self._start(self._watch(lot))
 
     def _packed(self, mate: Mate, attempts: Sequence[Attempt]) -> tuple[Parcel, str]:
@@ -199,12 +205,12 @@ class Crew:
 
     def _take_news(self, message: Any) -> None:
         news = decode_news(message)
+        self._hear_hands(news.hands)
         if isinstance(news, Moved):
             for key, count in news.counts:
                 if (found := self._under_way.get(key)) is not None:
                     found[0].is_begun = True
                     found[0].move(count)
-                    self._hear(found[1].mate)
             return
         self._settle(news)
 
@@ -216,7 +222,6 @@ class Crew:
         if found is None:
             return
         attempt, lot = found
-        self._hear(lot.mate)
         lot.left.pop(ended.key, None)
         if not self._goes_elsewhere(attempt, lot.mate, ended):
             attempt.answer(ended)
@@ -300,8 +305,8 @@ class Crew:
                 mate.unfit = why_unfit(seen)
             else:
                 mate.unfit = why_silent(answer)
+            mate.heard = self._now()
             self.desk.mates[address] = mate
-            self._hear(mate)
         left_out = [mate for mate in self.desk.mates.values() if mate.address in threads and mate.unfit]
         if self.desk.fit:
             for mate in left_out:
@@ -311,13 +316,18 @@ class Crew:
         """A worker with work under way tells something several times a second, were it only that nothing moves."""
         for mate in self.desk.fit:
             begun = any(attempt.is_begun for lot in mate.lots for attempt in lot.left.values())
-            if begun and self._now() - mate.heard > self._manner.stall_seconds:
-                mate.unfit = "it has gone silent"
+            limit = self._manner.stall_seconds * (1 if begun else UNBEGUN)
+            if mate.lots and self._now() - mate.heard > limit:
+                mate.unfit = SILENT
                 self._tell_once(f"worker {mate.address} is left out: {mate.unfit}")
                 self._lose_mate(mate, "the worker that did it has gone silent")
 
-    def _hear(self, mate: Mate) -> None:
-        mate.heard = self._now()
+    def _hear_hands(self, hands_id: str) -> None:
+        for mate in self.desk.mates.values():
+            if mate.hands == hands_id:
+                mate.heard = self._now()
+                if mate.unfit == SILENT:
+                    mate.unfit = ""
 
     def _lose_mate(self, mate: Mate, why: str) -> None:
         for lot in list(mate.lots):

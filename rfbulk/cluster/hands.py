@@ -87,6 +87,7 @@ class Hands:
                 self._under_way[name] = attempt
                 self._see_to_teller()
         if known is None and is_ours and name in self._under_way:
+            self._tell_moved([(name, attempt)])  # that it has begun
             known = self._make(lot, craft, place, attempt)
             with self._lock:
                 del self._under_way[name]
