@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import platform
 import re
 import sys
 import time
@@ -11,7 +10,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -68,14 +66,14 @@ def with_addresses(args: list[str]) -> list[str]:
     found: list[str] = []
     words = iter(args)
     for word in words:
-        if word == "--":
-            return [*found, word, *words]
-        if found and found[-1] == "--dashboard":
+        if found[-1:] == ["--dashboard"]:
             is_address = _ADDRESS.fullmatch(word) is not None
             found[-1] = f"--dashboard={word}" if is_address else "--dashboard="
             if is_address:
                 continue
         found.append(word)
+        if word == "--":
+            return [*found, *words]
     return [*found[:-1], "--dashboard="] if found[-1:] == ["--dashboard"] else found
 
 
@@ -119,6 +117,9 @@ def watched(context: click.Context, command: Command) -> Command:
 
 def about_of(context: click.Context) -> About:
     """Say what the command is, without its secrets."""
+    import platform  # noqa: PLC0415 - only where it is asked for
+    from importlib.metadata import version  # noqa: PLC0415
+
     from rfbulk.dashboard.picture import About  # noqa: PLC0415
 
     packages = ", ".join(f"{name} {version(name)}" for name in ("aiohttp", "anyio", "msgspec"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from rfbulk.core.model import RefusalReason
 from rfbulk.core.report import Failure

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from msgspec.structs import replace
 
 pytest.importorskip("selenium", reason="NOT TRIED IN A BROWSER: there is no selenium; `make browser` installs it")
 

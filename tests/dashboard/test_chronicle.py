@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sized
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from rfbulk.core.model import RefusalReason
 from rfbulk.core.report import UploadReport
