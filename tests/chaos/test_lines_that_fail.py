@@ -136,7 +136,8 @@ async def test_the_command_brings_all_home_over_a_failing_line(open_line: OpenLi
     kinds: tuple[Kind, ...] = ("reset", "cut", "flip", "delay", "swallow")
     troubles = [Trouble(kind, way, after, b".jpg?") for kind in kinds for way, after in places]
     if tls == "passed through":
-        troubles = [Trouble(kind, way, after) for kind in kinds[:2] for way, after in (("up", 60), ("down", 5000))]
+        in_records: tuple[tuple[Way, int], ...] = (("up", 60), ("down", 5000))
+        troubles = [Trouble(kind, way, after) for kind in kinds[:2] for way, after in in_records]
     async with open_line(*troubles, tls=tls) as line:
         tree = await lay_out(line)
         ended = await line.command("export", "b", tmp_path / "out", "--json", "--processes", "2")

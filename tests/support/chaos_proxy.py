@@ -85,7 +85,7 @@ class ChaosProxy:
         self.connections = 0
         self.port = 0
         self.is_down = False
-        """While it is, connections are refused by being reset."""
+        """While it is, connections are refused by being reset, and not one more byte passes over open ones."""
 
         self._planned = [_Planned(trouble) for trouble in troubles]
         self._tls = server_tls
@@ -164,6 +164,10 @@ class ChaosProxy:
 
     # troubles
 
+    def clear(self) -> None:
+        """Forget what was planned."""
+        self._planned.clear()
+
     def arm(self, data: bytes, held: Trouble | None) -> Trouble | None:
         """Return the trouble that bytes going up call for, if the connection has none yet."""
         if held is not None:
@@ -218,7 +222,12 @@ class _Link:
             self.trouble, self.is_over = found, False
             self.moved = {"up": -data.find(found.match), "down": 0}
 
+    def _go_on(self) -> None:
+        if self.proxy.is_down:
+            raise _Ended(with_reset=True)
+
     async def _take(self, way: Way, data: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._go_on()
         trouble = self.trouble
         before = self.moved[way]
         self.moved[way] += len(data)
