@@ -7,8 +7,9 @@ pieces of work: it must return at once and not raise.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
+
+import msgspec
 
 from rfbulk.core.export_report import ExportFailure
 from rfbulk.core.pacing import Why
@@ -23,8 +24,7 @@ ShardChange: TypeAlias = Literal[
 Wait: TypeAlias = Literal["source", "turn", "grant", "rest", "retry", "answer"]
 
 
-@dataclass(frozen=True, slots=True)
-class TransferBegun:
+class TransferBegun(msgspec.Struct, frozen=True):
     """A transfer has begun: what follows until its end is of it. `kind` is `upload`, `export` or `ingest`.
 
     `where` is the source's folders, the target of an export, or what an ingest is made of. `content` says of what.
@@ -36,8 +36,7 @@ class TransferBegun:
     content: str = "images"
 
 
-@dataclass(frozen=True, slots=True)
-class TransferEnded:
+class TransferEnded(msgspec.Struct, frozen=True):
     """A transfer has ended. `error` says by what, empty where it came to its end; `done` of `total` are through."""
 
     kind: str
@@ -49,8 +48,7 @@ class TransferEnded:
     error: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Connection:
+class Connection(msgspec.Struct, frozen=True):
     """One shard, or group of files, whose bytes are being moved: those of the present attempt.
 
     `name` is that of the file where it travels alone, or of the first of a group of `files`; a shard of many has none,
@@ -67,8 +65,7 @@ class Connection:
     rate: float
 
 
-@dataclass(frozen=True, slots=True)
-class PhaseChanged:
+class PhaseChanged(msgspec.Struct, frozen=True):
     """A transfer entered a phase.
 
     Scanning and sending overlap, and so do listing and fetching: the latter begins with the first shard, or file.
@@ -77,8 +74,7 @@ class PhaseChanged:
     phase: Phase
 
 
-@dataclass(frozen=True, slots=True)
-class UploadProgress:
+class UploadProgress(msgspec.Struct, frozen=True):
     """Where the upload stands, told about twice a second.
 
     `*_before` count what earlier runs had sent, so that rates speak of this run alone. `scan_finished` tells whether
@@ -126,21 +122,20 @@ class UploadProgress:
     concurrency: int
     failures: int
     skipped: int
-    retries: dict[str, int] = field(default_factory=dict)
+    retries: dict[str, int] = msgspec.field(default_factory=dict)
     content: str = "images"
     """What "images" are here: images or videos."""
     shards_before: int = 0
     shards_failed: int = 0
     shards_unsure: int = 0
     pace: Why = "starting"
-    waits: dict[Wait, int] = field(default_factory=dict)
+    waits: dict[Wait, int] = msgspec.field(default_factory=dict)
     rest_seconds: float = 0.0
     slowest: tuple[Connection, ...] = ()
-    reasons: dict[str, int] = field(default_factory=dict)
+    reasons: dict[str, int] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class ShardChanged:
+class ShardChanged(msgspec.Struct, frozen=True):
     """A shard has come to another state, and the checkpoint knows it. Told by uploads in shards and of videos.
 
     ======== =====================================================================
@@ -166,8 +161,7 @@ class ShardChanged:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ShardSent:
+class ShardSent(msgspec.Struct, frozen=True):
     """A shard is stored, and its hash was compared (`is_verified`) or the store told none."""
 
     shard: int
@@ -177,8 +171,7 @@ class ShardSent:
     is_verified: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ShardRetried:
+class ShardRetried(msgspec.Struct, frozen=True):
     """An attempt did not succeed and another follows after `delay` seconds."""
 
     shard: int
@@ -187,8 +180,7 @@ class ShardRetried:
     delay: float
 
 
-@dataclass(frozen=True, slots=True)
-class RequestRetried:
+class RequestRetried(msgspec.Struct, frozen=True):
     """A call of the API did not succeed and another follows after `delay` seconds."""
 
     operation: str
@@ -196,15 +188,13 @@ class RequestRetried:
     delay: float
 
 
-@dataclass(frozen=True, slots=True)
-class FileNamed:
+class FileNamed(msgspec.Struct, frozen=True):
     """A file is named instead of sent. Skipped files (no images) are only counted."""
 
     failure: Failure
 
 
-@dataclass(frozen=True, slots=True)
-class ConfirmProgress:
+class ConfirmProgress(msgspec.Struct, frozen=True):
     """What the service counts, of what was sent."""
 
     counted: int
@@ -212,8 +202,7 @@ class ConfirmProgress:
     shards_pending: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class JobProgress:
+class JobProgress(msgspec.Struct, frozen=True):
     """How far a job of the service is. Task counts and `progress` (0 to 1) are of the stage that it is in."""
 
     job_id: str
@@ -229,8 +218,7 @@ class JobProgress:
     seconds_left: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class ExportProgress:
+class ExportProgress(msgspec.Struct, frozen=True):
     """Where an export stands, told about twice a second. Files are remote files; sizes are not known before they come.
 
     `files_here` counts those of earlier runs that are here as they were left. `listing_finished` tells whether
@@ -249,24 +237,22 @@ class ExportProgress:
     fetches_in_flight: int
     concurrency: int
     failures: int
-    retries: dict[str, int] = field(default_factory=dict)
+    retries: dict[str, int] = msgspec.field(default_factory=dict)
     pace: Why = "starting"
-    waits: dict[Wait, int] = field(default_factory=dict)
+    waits: dict[Wait, int] = msgspec.field(default_factory=dict)
     rest_seconds: float = 0.0
     slowest: tuple[Connection, ...] = ()
-    reasons: dict[str, int] = field(default_factory=dict)
+    reasons: dict[str, int] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class FilesFetched:
+class FilesFetched(msgspec.Struct, frozen=True):
     """Some remote files are here, whole. One event a group, however small its files."""
 
     files: int
     bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class FetchRetried:
+class FetchRetried(msgspec.Struct, frozen=True):
     """Attempts at some remote files did not succeed and others follow after `delay` seconds. `name` is the first."""
 
     files: int
@@ -276,15 +262,13 @@ class FetchRetried:
     delay: float
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteFileNamed:
+class RemoteFileNamed(msgspec.Struct, frozen=True):
     """A remote file is named instead of fetched."""
 
     failure: ExportFailure
 
 
-@dataclass(frozen=True, slots=True)
-class IngestProgress:
+class IngestProgress(msgspec.Struct, frozen=True):
     """Where an ingest of references stands. `accepted` are in requests that the service has taken, now or earlier."""
 
     seconds: float
@@ -294,18 +278,16 @@ class IngestProgress:
     requests: int
     duplicated: int
     failures: int
-    retries: dict[str, int] = field(default_factory=dict)
+    retries: dict[str, int] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class RunStepped:
+class RunStepped(msgspec.Struct, frozen=True):
     """A run has come to a step: `upload`, `start`, `wait`, `export` or `done`."""
 
     step: str
 
 
-@dataclass(frozen=True, slots=True)
-class NoticeKept:
+class NoticeKept(msgspec.Struct, frozen=True):
     """A notification was received and is on disk. `delivery` is `new`, `repeated` or `conflicting`."""
 
     event_id: str
@@ -313,16 +295,14 @@ class NoticeKept:
     delivery: str
 
 
-@dataclass(frozen=True, slots=True)
-class FlowEnded:
+class FlowEnded(msgspec.Struct, frozen=True):
     """What a standing flow has come to, in words."""
 
     subject: str
     outcome: str
 
 
-@dataclass(frozen=True, slots=True)
-class AuditProgress:
+class AuditProgress(msgspec.Struct, frozen=True):
     """Where an audit stands, told about twice a second: names that are listed, sent, and in the source.
 
     `compared` counts listed names that were held against the rest, which begins once all are known.
@@ -336,23 +316,20 @@ class AuditProgress:
     differences: int
 
 
-@dataclass(frozen=True, slots=True)
-class BatchExpires:
+class BatchExpires(msgspec.Struct, frozen=True):
     """The batch is there already, and expires in so many seconds. A new one is kept for seven days."""
 
     batch_id: str
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Advised:
+class Advised(msgspec.Struct, frozen=True):
     """What a large upload will take, in one paragraph: told once at the most, as soon as it can be known."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Warned:
+class Warned(msgspec.Struct, frozen=True):
     """Something that the operator should know and that stops nothing."""
 
     text: str

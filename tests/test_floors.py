@@ -71,6 +71,7 @@ LIBRARIES = {
     "dask": {"cluster"},
     "distributed": {"cluster"},
     "msgspec": {
+        "events",
         "client",
         "pipeline",
         "core",

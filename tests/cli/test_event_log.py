@@ -47,7 +47,7 @@ def test_every_event_is_a_line_with_all_its_fields(event: Event, tmp_path: Path)
         log.take(event)
         lines = logged(path)
     assert [line["event"] for line in lines] == ["LogBegun", type(event).__name__], "it is there at once"
-    assert {"schema", "time", "monotonic", "event", *event.__dataclass_fields__} == set(lines[-1])
+    assert {"schema", "time", "monotonic", "event", *event.__struct_fields__} == set(lines[-1])
     assert lines[-1]["schema"] == SCHEMA
     assert names(path)[-1] == "LogEnded"
 
