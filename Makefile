@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check fmt bench bench-smoke crash clouds browser compat clean
+.PHONY: demo test check fmt bench bench-smoke crash cluster clouds browser compat clean
 
 $(READY): pyproject.toml
 	@test -n "$(PYTHON)" || { echo 'rfbulk needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 …'; exit 1; }
@@ -39,6 +39,9 @@ AZURITE := $(VENV)/azurite/node_modules/azurite/package.json
 
 $(AZURITE): | $(READY)
 	npm install --silent --no-audit --no-fund --prefix $(VENV)/azurite azurite@3
+
+cluster: $(READY)  ## real Dask clusters: 100,000 images, and whatever is of a cluster killed on the way
+	RFBULK_TEST_CLUSTER_IMAGES=100000 $(BIN)/python -m pytest -q tests/cluster
 
 clouds: $(READY)  ## buckets of every cloud, 10,000 objects each: moto, Azurite (needs node and npm), a verifier for Google
 	@$(MAKE) --no-print-directory $(AZURITE) && all=all || { all=; \

@@ -17,6 +17,7 @@ from rfbulk import Client, Settings, UploadOptions
 from rfbulk.core.clusters import ClusterOptions
 from rfbulk.core.retry import RetryPolicy
 from rfbulk.emulator import Emulator
+from rfbulk.emulator.images import sample_image
 from rfbulk.events import Event, Warned
 from tests.crash.commands import Commands, hashes_of, until, write_images
 from tests.support.clusters import RealCluster, real_cluster
@@ -175,10 +176,12 @@ async def test_files_that_change_are_sent_as_they_are_and_bad_ones_are_named(
     assert ended.json["sent"] == 42, ended
 
 
-async def test_a_run_goes_by_a_cluster_up_and_down(
-    commands: Commands, emulator: Emulator, images: Path, tmp_path: Path
-) -> None:
-    line = ["run", images, "-w", "detect", "-o", tmp_path / "results", "--cluster", "local:2", "--json"]
+async def test_a_run_goes_by_a_cluster_up_and_down(commands: Commands, emulator: Emulator, tmp_path: Path) -> None:
+    real = tmp_path / "real"
+    real.mkdir()
+    for number in range(30):
+        (real / f"{number:03}.png").write_bytes(sample_image(number))
+    line = ["run", real, "-w", "detect", "-o", tmp_path / "results", "--cluster", "local:2", "--json"]
     ended = await commands.run(*line, "--quiet-period", "100ms", seconds=SECONDS)
     assert (ended.code, ended.json["is_done"]) == (0, True), ended
     assert any(path.is_file() for path in (tmp_path / "results").rglob("*"))
