@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -16,6 +16,9 @@ from rfbulk.cli.metrics import MetricsAddress, parse_metrics_address
 
 if TYPE_CHECKING:
     from rfbulk.workers.starting import Spares
+
+DUMB: Final = frozenset({"dumb", "unknown"})
+"""Terminals, by `TERM`, on which nothing can be redrawn."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 110}

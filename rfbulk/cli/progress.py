@@ -7,13 +7,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 import click
 
 from rfbulk.cli.event_log import EventLog, LogOptions, open_log
 from rfbulk.cli.lines import line_of
 from rfbulk.cli.metrics import served, words_of
+from rfbulk.cli.options import DUMB, Globals
 from rfbulk.cli.state import VISIBLE, State
 from rfbulk.core.wording import plain
 from rfbulk.events import (
@@ -29,12 +30,7 @@ from rfbulk.events import (
     Warned,
 )
 
-if TYPE_CHECKING:
-    from rfbulk.cli.options import Globals
-
 PLAIN_SECONDS: Final = 30.0
-DUMB: Final = frozenset({"dumb", "unknown"})
-"""Terminals, by `TERM`, on which nothing can be redrawn."""
 
 
 class View(Protocol):
