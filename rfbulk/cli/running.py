@@ -12,7 +12,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import anyio
 import click
@@ -20,7 +20,7 @@ import orjson
 import platformdirs
 
 from rfbulk import errors
-from rfbulk.cli.options import ExitCode, Globals
+from rfbulk.cli.options import DUMB, ExitCode, Globals
 from rfbulk.cli.said import said_text
 from rfbulk.client import Client
 from rfbulk.core.failpoints import Failpoint
@@ -135,7 +135,7 @@ def _install_signals(session: Session, task: asyncio.Task[int]) -> None:
 
     def take(number: int) -> None:
         if session.interrupted_by is not None:
-            os._exit(128 + number)
+            _end_at_once(128 + number)
         session.interrupted_by = number
         if session.has_gentle_stop:
             session.stop.set()
@@ -150,6 +150,14 @@ def _install_signals(session: Session, task: asyncio.Task[int]) -> None:
             loop.add_signal_handler(number, take, number)
         except NotImplementedError:  # Windows
             signal.signal(number, take_signal)
+
+
+def _end_at_once(code: int) -> NoReturn:
+    """The view has hidden the cursor, and nothing will draw it away any more."""
+    if os.isatty(2) and os.environ.get("TERM") not in DUMB:
+        with contextlib.suppress(OSError):
+            os.write(2, b"\x1b[?25h\r\n")
+    os._exit(code)
 
 
 def interrupted_code(session: Session) -> ExitCode:
