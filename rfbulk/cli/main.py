@@ -51,6 +51,8 @@ SINGLE = {
     "export": ("rfbulk.cli.export:export", "Bring the files of a batch home into a folder."),
     "verify": ("rfbulk.cli.verify:verify", "Compare what was sent, what is listed, and what the source has now."),
     "run": ("rfbulk.cli.run:run_all", "Upload, process with a workflow, bring the results home."),
+    "doctor": ("rfbulk.cli.doctor:doctor", "Look at all that a transfer needs, and say what to mend."),
+    "completion": ("rfbulk.cli.completion:completion", "Print what makes a shell complete rfbulk's words."),
     "dashboard": ("rfbulk.cli.dashboard:dashboard", "Show on a web page what this machine remembers, live."),
 }
 """Commands that stand in no group."""

@@ -123,6 +123,11 @@ class Client(Filling):
         """Where checkpoints of uploads are kept."""
         return uploads_dir(self._settings)
 
+    @property
+    def server_offset(self) -> float:
+        """How far the service's clock was ahead of this machine's at its last answer, in seconds."""
+        return self._context.api.server_offset
+
     async def workspace(self) -> str:
         """Return the workspace of the api key."""
         return await self._context.persist(self._context.api.workspace)
