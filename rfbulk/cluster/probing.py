@@ -19,8 +19,8 @@ from rfbulk.cluster.hands import hands_of
 from rfbulk.cluster.parcels import Kind, Manner, Parcel
 from rfbulk.core.checksums import crc32c
 from rfbulk.core.model import Entry
+from rfbulk.edge.bucket_answers import ObjectDenied, ObjectGone
 from rfbulk.edge.bucket_troubles import BucketTrouble
-from rfbulk.edge.buckets import ObjectDenied, ObjectGone
 from rfbulk.errors import RfbulkError
 
 HEAD_BYTES: Final = 64 << 10

@@ -34,6 +34,7 @@ class Cloud(StrEnum):
 _SCHEME: Final = re.compile(rf"({'|'.join(Cloud)})://", re.IGNORECASE)
 _BUCKET: Final = re.compile(r"[A-Za-z0-9$][A-Za-z0-9._-]{0,221}")
 _WILD: Final = re.compile(r"[*?\[]")
+_ODD: Final = frozenset(("", ".", ".."))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ def parse_address(source: str) -> Address:
         shown = "an address with a user name or a password" if "@" in bucket else repr(source)
         raise _unusable(shown, "it does not begin with the name of a bucket", f"write it as {scheme}://bucket/folder/")
     *folders, last = path.split("/")
-    if any(folder in {"", ".", ".."} for folder in folders) or last in {".", ".."}:
+    if any(folder in _ODD for folder in folders) or last in {".", ".."}:
         raise _unusable(repr(source), "a folder in it is empty, `.` or `..`", "name a folder above it")
     cloud = Cloud(scheme.lower())
     wild = next((place for place, part in enumerate([*folders, last]) if _WILD.search(part)), None)
@@ -102,6 +103,26 @@ def parse_address(source: str) -> Address:
         return Address(cloud, bucket, _folder(folders), None, last)
     pattern = "/" + "/".join([*folders, last][wild:])
     return Address(cloud, bucket, _folder(folders[:wild]), pattern)
+
+
+def odd_part(key: str) -> tuple[str, str, str] | None:
+    """Take apart a key with a component that no path can have: an empty one, `.` or `..`. None if it has none.
+
+    Returns the folder that holds it, the beginning that all keys with it share, and a key that stands behind them all.
+
+    | key | folder | share | stands behind |
+    | --- | --- | --- | --- |
+    | `in//a.jpg` | `in/` | `in//` | `in/0` |
+    | `a/../b.jpg` | `a/` | `a/../` | `a/..0` |
+    | `a/..` | `a/` | `a/..` | `a/..!` |
+    """
+    components = key.split("/")
+    place = next((place for place, each in enumerate(components) if each in _ODD and (place or each)), None)
+    if place is None or (place == len(components) - 1 and not components[place]):
+        return None
+    folder = _folder(components[:place])
+    odd = folder + components[place]
+    return (folder, odd, f"{odd}!") if place == len(components) - 1 else (folder, f"{odd}/", f"{odd}0")
 
 
 def mark_of(e_tag: str | None, version: str | None) -> int:

@@ -26,10 +26,11 @@ from rfbulk.errors import TroublePassing
 
 
 class Listed(msgspec.Struct, frozen=True, gc=False):
-    """An object as a listing shows it."""
+    """An object as a listing shows it. One with a `fault` stands for all keys that begin so, which cannot be read."""
 
     key: str
     state: ObjectState
+    fault: str = ""
 
 
 Page: TypeAlias = list[Listed]

@@ -26,8 +26,9 @@ from rfbulk.core.model import Entry, Refusal, RefusalReason
 from rfbulk.core.naming import basename_name, member_name, prefixed_name
 from rfbulk.core.objects import Address, ObjectState, parse_address
 from rfbulk.core.selection import Chooser, Selection, chooser_of
+from rfbulk.edge.bucket_answers import ObjectDenied, ObjectGone
 from rfbulk.edge.bucket_listing import Listed
-from rfbulk.edge.buckets import Bucket, ObjectDenied, ObjectGone, open_bucket
+from rfbulk.edge.buckets import Bucket, open_bucket
 from rfbulk.edge.files import ScanGroup
 from rfbulk.edge.source import NO_VIDEO
 from rfbulk.errors import UsageError
@@ -230,6 +231,9 @@ class _Sorter:
     def sort(self, found: Listed, group: ScanGroup) -> None:
         """Put an object where it belongs."""
         path = found.key[self._skip :].encode()
+        if found.fault:
+            group.refusals.append(Refusal(self._root.number, path, RefusalReason.NAME, found.fault))
+            return
         if not self._is_meant(path):
             return
         number = self._root.number

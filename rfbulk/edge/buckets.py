@@ -5,7 +5,6 @@ The library's own texts hold URLs, which may hold a SAS, so nothing of them is p
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,12 +14,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from rfbulk.core.objects import Address, Cloud, ObjectState, mark_of
-from rfbulk.core.retry import RetryPolicy, is_passing_status, next_delay
+from rfbulk.core.objects import Address, Cloud, ObjectState, mark_of, odd_part
+from rfbulk.core.retry import RetryPolicy, next_delay
+from rfbulk.edge.bucket_answers import KeyMisspelled, ObjectReplaced, misspelled, translated
 from rfbulk.edge.bucket_listing import Listed, pages_in_order
 from rfbulk.edge.bucket_stores import OpenStore, Patience, open_store
 from rfbulk.edge.bucket_troubles import BucketTrouble
-from rfbulk.errors import NotAuthorised, RfbulkError, SourceError, TroublePassing
+from rfbulk.errors import TroublePassing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,39 +39,11 @@ PIECE_BYTES: Final = 512 << 10
 _BREAKS: Final = 3
 """How often a stream may break off in one place. The library has tried each time, for as long as it is told to."""
 
-_STATUS: Final = re.compile(r"non-2xx status code: ([0-9]{3})")
-_CODE: Final = re.compile(r"<Code>([A-Za-z0-9]{1,60})</Code>")
-_INVALID_KEY: Final = re.compile(r"""Path "([^"\n]{1,1024})\"""")
-_METADATA: Final = re.compile(r"169\.254\.169\.254|169\.254\.170\.2|metadata\.google\.internal|metadata/identity")
-_BAD_CREDENTIALS: Final = frozenset(
-    {
-        "AuthenticationFailed",
-        "AuthorizationFailure",
-        "ExpiredToken",
-        "InvalidAccessKeyId",
-        "InvalidAuthenticationInfo",
-        "InvalidToken",
-        "NoAuthenticationInformation",
-        "RequestTimeTooSkewed",
-        "SignatureDoesNotMatch",
-        "TokenRefreshRequired",
-    }
+_NOTHING: Final = ObjectState(0, 0, 0)
+_ODD_KEY: Final = (
+    "nothing whose key begins so can be read, since no path has an empty component, `.` or `..`; names of its folder"
+    " that stand in front of it, such as those that begin with ( or -, may be missing too: rename these objects"
 )
-"""Codes of refusals that meet every object alike: the credentials are at fault, not the object."""
-
-_NO_BUCKET: Final = frozenset({"NoSuchBucket", "ContainerNotFound", "ContainerBeingDeleted"})
-
-
-class ObjectGone(Exception):
-    """There is no object of that key."""
-
-
-class ObjectReplaced(ObjectGone):
-    """There is no longer the version that was begun with."""
-
-
-class ObjectDenied(Exception):
-    """That object may not be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +92,44 @@ class Bucket:
                     yield page
             except BucketTrouble as trouble:
                 self._bear(row, "list", trouble)
+            except KeyMisspelled as odd:
+                parts = odd_part(odd.key)
+                if parts is None or self.address.cloud is Cloud.AZURE or (behind is not None and parts[2] <= behind):
+                    raise misspelled(odd.key, self.address) from None
+                yield from self._before(parts[0], folder, behind, policy)
+                yield [Listed(parts[1], _NOTHING, _ODD_KEY)]
+                behind = parts[2]
             else:
                 return
+
+    def _before(self, odd: str, folder: str, behind: str | None, policy: RetryPolicy) -> Iterator[list[Listed]]:
+        """Give what a lost page held in front of the folder `odd`: those above it are listed level by level."""
+        above = folder
+        while above != odd:
+            inner = odd[: odd.index("/", len(above)) + 1]
+            yield from self._level(above, behind, inner, policy)
+            above = inner
+
+    def _level(self, folder: str, behind: str | None, end: str, policy: RetryPolicy) -> Iterator[list[Listed]]:
+        """Give what stands directly in a folder, and in its folders, between two keys."""
+        library, store = _library(), self.opened.store
+
+        def work() -> Any:
+            return self._told(
+                lambda: self._patiently(lambda: library.list_with_delimiter(store, folder or None)), is_listing=True
+            )
+
+        try:
+            found = self.persist("list", work, policy)
+        except KeyMisspelled:
+            return  # the folder has an odd key of its own, and tells it when it is met
+        objects = {each["path"]: Listed(each["path"], _state(each)) for each in found["objects"]}
+        for key in sorted([*objects, *(f"{each}/" for each in found["common_prefixes"] if each)]):
+            if key < end and key in objects and (behind is None or key > behind):
+                yield [objects[key]]
+            elif key < end and key not in objects and (behind is None or key > behind or behind.startswith(key)):
+                inside = behind is not None and behind.startswith(key)
+                yield from self._chained(key, behind if inside else None, policy, None)
 
     def persist(self, operation: str, work: Callable[[], T], policy: RetryPolicy) -> T:
         """Do work until no trouble meets it, as long as `policy` allows.
@@ -248,7 +256,7 @@ class Bucket:
         except BucketTrouble:
             raise
         except (BaseError, OSError, ValueError) as error:
-            failure = _translated(error, self.address, is_listing=is_listing)
+            failure = translated(error, self.address, is_listing=is_listing)
         raise failure  # outside of `except`: not even the context holds the library's text
 
 
@@ -286,56 +294,3 @@ def _library() -> Any:
 def _state(meta: ObjectMeta) -> ObjectState:
     seconds = int(meta["last_modified"].timestamp())
     return ObjectState(meta["size"], seconds * 1_000_000_000, mark_of(meta["e_tag"], meta["version"]))
-
-
-def _translated(error: Exception, address: Address, *, is_listing: bool) -> Exception:
-    """Tell what an error of the library means.
-
-    ============================================ ==========================
-    what happened                                becomes
-    ============================================ ==========================
-    404 / 412 of an object                       ObjectGone / ObjectReplaced
-    404 of the bucket                            SourceError
-    401, a code that blames the credentials      NotAuthorised
-    403 of a listing / of an object              NotAuthorised / ObjectDenied
-    a redirect: the bucket is elsewhere          SourceError
-    a key that the library cannot spell          SourceError
-    408, 429, 5xx, no connection, cut short      BucketTrouble
-    any other answer                             SourceError
-    ============================================ ==========================
-    """
-    text, kind = str(error), type(error).__name__
-    status = int(found[1]) if (found := _STATUS.search(text)) else 0
-    code = found[1] if (found := _CODE.search(text)) else ""
-    if code in _NO_BUCKET or (is_listing and status == 404):
-        return _unreadable(SourceError, address, "there is no such bucket", "check its name and its account")
-    if status == 412 or kind == "PreconditionError":  # it was replaced while it was read
-        return ObjectReplaced()
-    if isinstance(error, FileNotFoundError):
-        return ObjectGone()
-    if kind == "InvalidPathError" or (isinstance(error, ValueError) and not status):
-        return _misspelled(text, address)
-    if _METADATA.search(text):
-        return _unreadable(NotAuthorised, address, "no credentials were found", "set the cloud's variables")
-    said = f"the store answered {status} {code}".rstrip()
-    if status == 401 or code in _BAD_CREDENTIALS or (status == 403 and is_listing):
-        return _unreadable(NotAuthorised, address, said, "check the credentials, and that they may list and read")
-    if status == 403:
-        return ObjectDenied(said)
-    if status // 100 == 3 or "redirect" in text.lower():
-        return _unreadable(SourceError, address, "the bucket is in another region", "set AWS_REGION")
-    if status and not is_passing_status(status):
-        return _unreadable(SourceError, address, said, "check the address and the endpoint")
-    return BucketTrouble(said if status else "no answer came from the store")
-
-
-def _misspelled(text: str, address: Address) -> RfbulkError:
-    found = _INVALID_KEY.search(text)
-    cause = (
-        f"the key {found[1]!r} has an empty component, `.` or `..`" if found else "it holds a key that cannot be read"
-    )
-    return _unreadable(SourceError, address, cause, "rename the object, or name folders beside it")
-
-
-def _unreadable(kind: type[RfbulkError], address: Address, cause: str, advice: str) -> RfbulkError:
-    return kind("read source", address.url, cause=cause, advice=advice)

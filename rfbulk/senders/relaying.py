@@ -16,7 +16,7 @@ from rfbulk.core.checksums import crc32c
 from rfbulk.core.imagecheck import ImageCheck
 from rfbulk.core.model import Entry, RefusalReason
 from rfbulk.core.tarlayout import member_head, padding
-from rfbulk.edge.buckets import ObjectDenied, ObjectGone, ObjectReplaced
+from rfbulk.edge.bucket_answers import ObjectDenied, ObjectGone, ObjectReplaced
 from rfbulk.senders.ahead import ReadAhead
 from rfbulk.senders.packing import EntryChanged, ending_of
 from rfbulk.settings import RELAY_LARGE_BYTES

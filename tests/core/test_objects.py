@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from rfbulk.core.objects import Address, Cloud, is_bucket, mark_of, parse_address
+from rfbulk.core.objects import Address, Cloud, is_bucket, mark_of, odd_part, parse_address
 from rfbulk.errors import UsageError
 
 ADDRESSES = {
@@ -50,3 +50,28 @@ def test_a_mark_is_that_of_the_etag_however_it_is_quoted_else_of_the_version() -
     assert len({mark_of("a", None), mark_of("b", None), mark_of(None, "1"), mark_of(None, "2")}) == 4
     assert mark_of(None, None) == 0
     assert mark_of("a", None) < 2**64
+
+
+@pytest.mark.parametrize(
+    ("key", "parts"),
+    [
+        ("in//a.jpg", ("in/", "in//", "in/0")),
+        ("a/b//c//d", ("a/b/", "a/b//", "a/b/0")),
+        ("//a", ("/", "//", "/0")),
+        ("a/../b", ("a/", "a/../", "a/..0")),
+        ("./b", ("", "./", ".0")),
+        ("a/..", ("a/", "a/..", "a/..!")),
+        ("a/b/", None),
+        ("/a", None),
+        ("a/...b", None),
+        ("a", None),
+    ],
+)
+def test_an_odd_part_has_a_folder_a_beginning_and_something_behind_it(
+    key: str, parts: tuple[str, str, str] | None
+) -> None:
+    assert parts == odd_part(key)
+    if parts is not None:
+        folder, share, behind = parts
+        assert folder <= share <= key < behind
+        assert key.startswith(share)

@@ -9,9 +9,10 @@ import pytest
 
 from rfbulk.core.objects import parse_address
 from rfbulk.core.retry import RetryPolicy
+from rfbulk.edge.bucket_answers import ObjectDenied, ObjectGone, ObjectReplaced
 from rfbulk.edge.bucket_stores import Patience
 from rfbulk.edge.bucket_troubles import BucketTrouble
-from rfbulk.edge.buckets import Bucket, ObjectDenied, ObjectGone, ObjectReplaced, open_bucket
+from rfbulk.edge.buckets import Bucket, open_bucket
 from rfbulk.errors import NotAuthorised, RfbulkError, SourceError, TroublePassing
 from rfbulk.settings import RELAY_OVERHEAD_BYTES, SHARD_MEMORY_BYTES, UploadOptions
 from tests.support.google_store import GoogleStore, google_store
@@ -197,12 +198,38 @@ def test_the_beginning_of_an_object_is_read_alone(store: GoogleStore, bucket: Bu
     assert bucket.beginning("b.mp4", 10)[1] == b"01"
 
 
-@pytest.mark.parametrize("key", ["in//a.jpg", "in/../a.jpg", "in/./a.jpg"])
-def test_a_key_that_the_library_cannot_spell_is_named(store: GoogleStore, bucket: Bucket, key: str) -> None:
-    """It fails the whole page that it stands in, so nothing can be sent past it."""
-    store.put("pics", key, b"x")
-    with pytest.raises(SourceError, match="in/"):
-        keys_of(bucket, "in/")
+ODD = ["in//a.jpg", "in/../a.jpg", "in/./a.jpg", "in/.."]
+BESIDE = ["A.jpg", "a/b/c.jpg", "a/x.jpg", "b.jpg", "in/a.jpg", "in/z/a.jpg", "in/zz.jpg", "in-2/x.jpg", "z/a.jpg"]
+
+
+@pytest.mark.parametrize("page_size", [1000, 2])
+@pytest.mark.parametrize("odd", [*([key] for key in ODD), ODD, ["a/b//c.jpg", "in//x.jpg", "z//y//w.jpg"]])
+def test_a_key_that_the_library_cannot_spell_is_named_and_the_others_are_listed(
+    store: GoogleStore, bucket: Bucket, odd: list[str], page_size: int
+) -> None:
+    """It fails the whole page that it stands in: that is made up for."""
+    for key in [*BESIDE, *odd]:
+        store.put("pics", key, b"x")
+    store.page_size = page_size
+    found = [each for page in bucket.pages("", POLICY) for each in page]
+    assert [each.key for each in found if not each.fault] == sorted(BESIDE)
+    faults = [each.key for each in found if each.fault]
+    assert all(any(key.startswith(fault) for fault in faults) for key in odd)
+    assert len(faults) == len(set(faults)) <= len(odd)
+    assert [each.key for each in found] == sorted(each.key for each in found)
+
+
+def test_a_folder_that_holds_an_odd_key_is_listed_from_where_it_is_named(store: GoogleStore, bucket: Bucket) -> None:
+    for key in ("in//a.jpg", "in/a.jpg", "x.jpg"):
+        store.put("pics", key, b"x")
+    assert keys_of(bucket, "in/") == ["in//", "in/a.jpg"]
+
+
+def test_a_key_with_a_control_character_ends_the_listing_by_name(store: GoogleStore, bucket: Bucket) -> None:
+    """Names of many kinds may stand in front of it on its page, which nothing could give then."""
+    store.put("pics", "in/a\tb.jpg", b"x")
+    with pytest.raises(SourceError, match=r"in/a\\tb.jpg"):
+        keys_of(bucket)
 
 
 def test_no_connection_is_a_trouble_that_may_pass(monkeypatch: pytest.MonkeyPatch) -> None:

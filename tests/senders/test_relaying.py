@@ -18,10 +18,11 @@ from rfbulk.core.objects import Address, Cloud
 from rfbulk.core.retry import RetryPolicy
 from rfbulk.core.selection import Selection, chooser_of
 from rfbulk.core.tarlayout import END, TRAILER_NAME, tar_bytes
+from rfbulk.edge.bucket_answers import ObjectDenied
 from rfbulk.edge.bucket_source import BucketRoot, BucketSource
 from rfbulk.edge.bucket_stores import OpenStore
 from rfbulk.edge.bucket_troubles import BucketTrouble
-from rfbulk.edge.buckets import Bucket, ObjectDenied
+from rfbulk.edge.buckets import Bucket
 from rfbulk.edge.lines import Call, CalledOff
 from rfbulk.senders.packing import EntryChanged
 from rfbulk.senders.relaying import Damage, RelayPacker

@@ -166,10 +166,18 @@ class _Handler(BaseHTTPRequestHandler):
     def _list(self, objects: dict[str, Kept], query: dict[str, str]) -> None:
         time.sleep(self.store.list_seconds)
         begin = max(query.get("continuation-token", ""), query.get("start-after", ""))
-        found = sorted(key for key in objects if key.startswith(query.get("prefix", "")) and key > begin)
+        prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
+        keys = (key for key in objects if key.startswith(prefix))
+        found = sorted({_shared(key, prefix, delimiter) for key in keys} if delimiter else keys)
+        found = [key for key in found if key > begin]
         page = found[: self.store.page_size]
         more = len(found) > len(page)
-        rows = "".join(_row(key, objects[key]) for key in page)
+        rows = "".join(
+            _row(key, objects[key])
+            if key in objects
+            else f"<CommonPrefixes><Prefix>{escape(key)}</Prefix></CommonPrefixes>"
+            for key in page
+        )
         token = f"<NextContinuationToken>{escape(page[-1])}</NextContinuationToken>" if more else ""
         self._answer(
             200, f"<ListBucketResult><IsTruncated>{str(more).lower()}</IsTruncated>{token}{rows}</ListBucketResult>"
@@ -195,6 +203,12 @@ class _Server(ThreadingHTTPServer):
 
     def handle_error(self, *_: object) -> None:
         """A client that was killed needs no words."""
+
+
+def _shared(key: str, prefix: str, delimiter: str) -> str:
+    """Return what a listing of one level shows of a key."""
+    name, found, _ = key[len(prefix) :].partition(delimiter)
+    return prefix + name + found
 
 
 def _row(key: str, kept: Kept) -> str:
