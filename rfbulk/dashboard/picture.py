@@ -78,7 +78,7 @@ class Painter:
 def _series(chronicle: Chronicle, since: int, *, is_whole: bool) -> dict[str, Any]:
     series = chronicle.series
     buckets = msgspec.to_builtins(series.buckets[since:])
-    return {"step": series.step_seconds, "whole": is_whole, "from": since, "buckets": buckets}
+    return {"step": series.step_seconds, "until": series.until, "whole": is_whole, "from": since, "buckets": buckets}
 
 
 def _map(chronicle: Chronicle, changed: Any, *, is_whole: bool) -> dict[str, Any]:

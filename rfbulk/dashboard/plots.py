@@ -14,7 +14,7 @@ from rfbulk.dashboard.markup import Markup, element
 
 if TYPE_CHECKING:
     from rfbulk.dashboard.chronicle import Chronicle
-    from rfbulk.dashboard.series import Bucket
+    from rfbulk.dashboard.series import Series
 
 WIDTH: Final = 960
 LEFT: Final = 84
@@ -24,6 +24,7 @@ TOP: Final = 18
 _NICE: Final = (1, 2, 2.5, 5, 10)
 _TIMES: Final = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400, 172800)
 _PITCH: Final = 12
+_HOLDS_SECONDS: Final = 2.0
 
 
 class Lane(msgspec.Struct, frozen=True):
@@ -42,20 +43,29 @@ def plots(chronicle: Chronicle, unit: str) -> list[Markup]:
     """Return the plots that have something to show."""
     series = chronicle.series
     step = series.step_seconds
-    rates = [bucket.bytes / step for bucket in series.buckets]
+    buckets = [(bucket, series.seconds_of(place)) for place, bucket in enumerate(series.filled)]
+    rates = [bucket.bytes / seconds for bucket, seconds in buckets]
     lanes = [
         Lane("bytes per second", rates, lambda value: size(value).replace(".0 ", " "), base=1024),
-        Lane(f"{unit} per second", [bucket.items / step for bucket in series.buckets], _number),
-        Lane("at once, on average", [_mean(bucket) for bucket in series.buckets], _number, 90),
-        Lane("tried again", [bucket.retries for bucket in series.buckets], _number, 70, is_bars=True),
-        Lane("failures", [bucket.failures for bucket in series.buckets], _number, 70, is_bars=True, tone="failed"),
+        Lane(f"{unit} per second", [bucket.items / seconds for bucket, seconds in buckets], _number),
+        Lane("at once, on average", _means(series), _number, 90),
+        Lane("tried again", [bucket.retries for bucket, _ in buckets], _number, 70, is_bars=True),
+        Lane("failures", [bucket.failures for bucket, _ in buckets], _number, 70, is_bars=True, tone="failed"),
     ]
     marks = [(span.name, span.began) for span in chronicle.phases]
     return [plot(lane, step, marks if index == 0 else []) for index, lane in enumerate(lanes) if any(lane.values)]
 
 
-def _mean(bucket: Bucket) -> float | None:
-    return bucket.at_once / bucket.samples if bucket.samples else None
+def _means(series: Series) -> list[float | None]:
+    """Samples come twice a second, and not to the dot: where one is missing, the last one holds."""
+    means: list[float | None] = []
+    longest = round(_HOLDS_SECONDS / series.step_seconds)
+    gap = 0
+    for bucket in series.filled:
+        gap = 0 if bucket.samples else gap + 1
+        held = means[-1] if means and gap <= longest else None
+        means.append(bucket.at_once / bucket.samples if bucket.samples else held)
+    return means
 
 
 def _number(value: float) -> str:
@@ -128,9 +138,10 @@ def _axis_of_time(seconds: float, step: float, across: Callable[[float], float],
 
 
 def _moment(seconds: int) -> str:
-    for unit, long in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * long or seconds == long:
-            return f"{seconds / long:g} {unit}"
+    for unit, long, below in (("d", 86400, 24), ("h", 3600, 60), ("min", 60, 60)):
+        if seconds >= long:
+            whole, rest = divmod(seconds, long)
+            return f"{whole} {unit}" if not rest else f"{whole}:{rest * below // long:02} {unit}"
     return f"{seconds} s"
 
 

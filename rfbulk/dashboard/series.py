@@ -40,12 +40,14 @@ class Series:
 
     `step_seconds` doubles each time that the room ends, and `halvings` counts how often it did: who has copied
     buckets copies all of them again then. `changed_from` is the first that differs since it was last set.
+    `until` is the last moment of which it was told what had moved by then.
     """
 
     def __init__(self, *, step_seconds: float = FIRST_STEP_SECONDS, most: int = MOST_BUCKETS) -> None:
         self.step_seconds = step_seconds
         self.halvings = 0
         self.changed_from = 0
+        self.until = 0.0
         self.buckets: list[Bucket] = []
         self._most = most
 
@@ -60,6 +62,7 @@ class Series:
         moved, items = max(0, moved), max(0, items)
         last = self._reach(until)
         first = min(last, int(max(0.0, since) / self.step_seconds))
+        self.until = max(self.until, until)
         self.changed_from = min(self.changed_from, first)
         begun = max(since, first * self.step_seconds)
         span = until - begun
@@ -70,6 +73,17 @@ class Series:
             self.buckets[place].bytes += bytes_by_then - put_bytes
             self.buckets[place].items += items_by_then - put_items
             put_bytes, put_items = bytes_by_then, items_by_then
+
+    def seconds_of(self, place: int) -> float:
+        """Return how much time a bucket covers: the last one is filled only so far."""
+        return max(self.step_seconds / 10, min(self.step_seconds, self.until - place * self.step_seconds))
+
+    @property
+    def filled(self) -> list[Bucket]:
+        """The buckets, without a last one that is hardly begun."""
+        last = len(self.buckets) - 1
+        is_begun = last < 1 or self.seconds_of(last) >= self.step_seconds / 4
+        return self.buckets if is_begun else self.buckets[:-1]
 
     def _reach(self, seconds: float) -> int:
         """Make room up to a moment, and return its place."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -16,8 +17,11 @@ from selenium.webdriver.common.keys import Keys
 
 from rfbulk.core.report import UploadReport
 from rfbulk.dashboard.address import Address
+from rfbulk.dashboard.checkpoints import Shelf, cells_of, row_of
 from rfbulk.dashboard.chronicle import Chronicle, Ending
+from rfbulk.dashboard.frames import Frames
 from rfbulk.dashboard.report import report_page
+from rfbulk.dashboard.server import Site
 from rfbulk.events import JobProgress, ShardChanged, UploadProgress
 from tests.dashboard.histories import ABOUT, EVIL, MIB, SENDING, named, told, upload
 from tests.support.browser import Browser, Line, Stage, started_browser
@@ -252,3 +256,94 @@ def test_a_progress_of_long_ago_takes_no_longer_to_draw(browser: Browser) -> Non
         assert browser.says("#map", "failed")
         assert "d" in browser.text("#time")
         browser.shoot("two-days")
+
+
+SUMMARY: dict[str, Any] = {"kind": "upload", "holder": "", "modified": 1_800_000_000.0, "sources": ["/photos"]}
+
+
+def shelf_of(*summaries: dict[str, Any]) -> tuple[Shelf, Site]:
+    """A page of checkpoints, one of which has failures, and one a name that is not to be believed."""
+    shelf = Shelf("1.2.3")
+    shelf.put((row_of(SUMMARY | one, str(one["state"])) for one in summaries), 1_800_000_100.0)
+
+    async def detail(name: str) -> dict[str, Any] | None:
+        cells = [[cell, "sent", 1] for cell in range(90)] + [[90, "granted", 1], [91, "failed", 1]]
+        found = {"shards": 92, "per_cell": 1, "cells": cells}
+        files = [{"path": EVIL, "reason": "refused-by-service", "detail": "too blue"}]
+        return found | {
+            "map": cells_of(found, is_held=True),
+            "files": files,
+            "reasons": {"refused-by-service": 1},
+            "checkpoint": name,
+        }
+
+    return shelf, Site(Frames(shelf), "checkpoints.html", detail)
+
+
+def some() -> list[dict[str, Any]]:
+    held = {
+        "id": "autumn-1",
+        "batch": "autumn",
+        "state": "unfinished",
+        "holder": "process 7 on here",
+        "images_sent": 50,
+    }
+    return [
+        held | {"images_left": 50, "bytes_sent": 5 * MIB, "scan_finished": True},
+        {"id": "spring-1", "batch": "spring", "state": "confirmed", "images_sent": 1000, "failures": 3},
+        {"id": "evil-1", "batch": EVIL, "state": "damaged", "error": "it is damaged or no checkpoint"},
+        {"id": "results-1", "kind": "export", "batch": "results", "state": "here", "target": "/here", "files_here": 9},
+    ]
+
+
+def test_checkpoints_are_listed_and_one_of_them_is_opened(browser: Browser) -> None:
+    _, site = shelf_of(*some())
+    with Stage(site=site) as stage:
+        browser.open(stage.url)
+        assert browser.says("#summary", "4 checkpoints, 1 under way")
+        assert "running" in browser.text("tbody tr:nth-child(1)")
+        assert "\\u202egnp.jpg" in browser.text("tbody tr:nth-child(3)")
+        browser.focus("tbody tr:nth-child(1) button")
+        browser.press(Keys.ENTER)
+        assert browser.says("#map", "92 shards")
+        assert "upload into batch autumn: ● running" in browser.text("#h-one")
+        assert "refused-by-service" in browser.text("#failures")
+        assert browser.ask("document.activeElement.id") == "one"
+        assert browser.chrome.current_url.endswith("#upload%3Aautumn-1")
+        assert browser.ask("document.images.length") == 0
+        browser.shoot("checkpoints-light")
+
+
+def test_checkpoints_are_followed_and_kept_where_the_reader_is(browser: Browser) -> None:
+    shelf, site = shelf_of(*some())
+    with Stage(site=site) as stage:
+        browser.open(stage.url)
+        browser.says("#summary", "1 under way")
+        browser.focus("tbody tr:nth-child(2) button")
+        quiet = [row_of(SUMMARY | one | {"holder": ""}, str(one["state"])) for one in some()]
+        stage.call(lambda: shelf.put(quiet, 1_800_000_200.0))
+        assert browser.says("#summary", "0 under way")
+        assert browser.says("#live", "nothing is under way")
+        assert browser.focused().startswith("button: spring")
+        browser.focus("#filters button[data-name='unfinished']")
+        browser.press(Keys.SPACE)
+        assert browser.says("#list caption", "1 shown")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_the_list_of_checkpoints_shuts_nobody_out(browser: Browser, scheme: str, width: int) -> None:
+    _, site = shelf_of(*some())
+    with Stage(site=site) as stage:
+        browser.open(f"{stage.url}#upload%3Aautumn-1", scheme=scheme, width=width)
+        assert browser.says("#map", "92 shards")
+        assert browser.violations() == []
+        assert browser.overflow() == 0
+        browser.shoot(f"checkpoints-{scheme}-{width}")
+
+
+def test_no_checkpoints_is_said(browser: Browser) -> None:
+    _, site = shelf_of()
+    with Stage(site=site) as stage:
+        browser.open(stage.url)
+        assert browser.says("#list", "Nothing has been uploaded")

@@ -51,3 +51,14 @@ def test_readers_learn_from_where_on_buckets_differ() -> None:
     series.changed_from = len(series.buckets)
     series.spread(4, 7, 300, 0)
     assert series.changed_from == 4
+
+
+def test_the_last_bucket_counts_for_the_time_that_it_covers() -> None:
+    """An even flow looks even up to its last moment."""
+    series = Series(step_seconds=1.0)
+    for tenth in range(1, 54):
+        series.spread((tenth - 1) / 10, tenth / 10, 10, 1)
+    rates = [bucket.bytes / series.seconds_of(place) for place, bucket in enumerate(series.filled)]
+    assert [round(rate) for rate in rates] == [100] * 6
+    series.spread(5.3, 6.1, 80, 8)
+    assert len(series.filled) == len(series.buckets) - 1

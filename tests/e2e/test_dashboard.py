@@ -209,7 +209,7 @@ async def test_a_machine_that_remembers_shows_what_others_do(commands: Commands,
     assert (await commands.run(*upload(images))).code == 0
     async with commands.started("dashboard", "127.0.0.1:0") as page_server:
         url = await url_of(page_server)
-        named = ["upload", "images", images, "-b", "autumn", *SMALL]
+        named: list[str | Path] = ["upload", "images", images, "-b", "autumn", *SMALL]
         slow: list[str | Path] = [*named, "--limit-rate", "40KiB", "--concurrency", "1"]
         async with commands.started(*slow) as running, frames(url) as seen:
             first = await anext(seen)
@@ -218,8 +218,9 @@ async def test_a_machine_that_remembers_shows_what_others_do(commands: Commands,
                 "confirmed",
                 "",
             )
+            row: dict[str, Any] = {}
             async for frame in seen:
-                row = next((row for row in frame["rows"] if row["batch"] == "autumn"), {"holder": "", "done": 0})
+                row = next((each for each in frame["rows"] if each["batch"] == "autumn"), {"holder": "", "done": 0})
                 if row["holder"] and row["done"]:
                     break
             assert f"process {running.process.pid} on" in row["holder"]

@@ -167,9 +167,11 @@ class Browser:
 class Stage:
     """A chronicle that is served from a thread, as a command serves its own."""
 
-    def __init__(self, chronicle: Chronicle | None = None, address: Address | None = None) -> None:
+    def __init__(
+        self, chronicle: Chronicle | None = None, address: Address | None = None, site: Site | None = None
+    ) -> None:
         self.chronicle = chronicle or Chronicle()
-        self.site = Site(Frames(Painter(self.chronicle, ABOUT)))
+        self.site = site or Site(Frames(Painter(self.chronicle, ABOUT)))
         self._address = address or Address("127.0.0.1", 0)
         self._loop = asyncio.new_event_loop()
         self._over = asyncio.Event()

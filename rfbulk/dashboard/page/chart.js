@@ -32,9 +32,16 @@ export class TimeChart {
 
   show(model) {
     this.model = model;
-    const { buckets } = model.series;
-    this.whole = model.ending || buckets.length < 2 ? buckets : buckets.slice(0, -1); // the last one is still being filled
+    const { buckets, step } = model.series;
+    const last = buckets.length - 1;
+    this.whole = last < 1 || this.seconds(last) >= step / 4 ? buckets : buckets.slice(0, -1); // the last one is hardly begun
     this.render();
+  }
+
+  /** How much time a bucket covers: the last one is filled only so far. */
+  seconds(index) {
+    const { step, until } = this.model.series;
+    return Math.max(step / 10, Math.min(step, until - index * step));
   }
 
   point(event) {
@@ -64,10 +71,11 @@ export class TimeChart {
     const { step } = this.model.series;
     const bucket = this.buckets[index];
     const once = bucket[SAMPLES] ? `${(bucket[ONCE] / bucket[SAMPLES]).toFixed(1)} at once (${bucket[MOST]} at most)` : "nothing told";
-    const words = [`${size(bucket[BYTES] / step)}/s`, `${count(bucket[ITEMS] / step)} ${this.model.unit}/s`, once];
+    const seconds = this.seconds(index);
+    const words = [`${size(bucket[BYTES] / seconds)}/s`, `${count(bucket[ITEMS] / seconds)} ${this.model.unit}/s`, once];
     if (bucket[RETRIES]) words.push(`${count(bucket[RETRIES])} tried again`);
     if (bucket[FAILURES]) words.push(`${count(bucket[FAILURES])} failures`);
-    return `${duration(index * step)} to ${duration((index + 1) * step)}: ${words.join(", ")}`;
+    return `${duration(index * step)} to ${duration(index * step + seconds)}: ${words.join(", ")}`;
   }
 
   render() {
@@ -90,7 +98,7 @@ export class TimeChart {
     this.picture.replaceChildren(
       ...this.times(width, x, step),
       ...this.phases(x, step, width),
-      ...this.speed(speed, x, step, width),
+      ...this.speed(speed, x, width),
       ...this.once(once, x, width),
       ...this.trouble(trouble, x, width),
       ...this.cursor(x),
@@ -133,10 +141,10 @@ export class TimeChart {
     return found;
   }
 
-  speed(lane, x, step, width) {
-    const values = this.buckets.map((bucket) => bucket[BYTES] / step);
+  speed(lane, x, width) {
+    const values = this.buckets.map((bucket, index) => bucket[BYTES] / this.seconds(index));
     const hasBytes = values.some(Boolean);
-    const shown = hasBytes ? values : this.buckets.map((bucket) => bucket[ITEMS] / step);
+    const shown = hasBytes ? values : this.buckets.map((bucket, index) => bucket[ITEMS] / this.seconds(index));
     const { ticks, most } = scale(Math.max(...shown), hasBytes ? 1024 : 1000);
     const y = (value) => lane.top + lane.height - (value / most) * lane.height;
     const points = shown.map((value, index) => `${x(index + 0.5).toFixed(1)},${y(value).toFixed(1)}`);

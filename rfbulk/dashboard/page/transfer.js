@@ -39,14 +39,14 @@ setInterval(() => { if (model && isLinked && !model.ending) elapsed(); }, 1000);
 
 function whole(frame) {
   const { series, map, named } = frame;
-  return { ...frame, series: { step: series.step, buckets: series.buckets }, map: placed([], map), files: named.files };
+  return { ...frame, series: { step: series.step, until: series.until, buckets: series.buckets }, map: placed([], map), files: named.files };
 }
 
 function changed(before, frame) {
   const { series, map, named } = frame;
   const buckets = series.whole ? series.buckets : [...before.series.buckets.slice(0, series.from), ...series.buckets];
   const files = [...before.files.slice(0, named.from), ...named.files];
-  return { ...before, ...frame, series: { step: series.step, buckets }, map: placed(map.whole ? [] : before.map.cells, map), files };
+  return { ...before, ...frame, series: { step: series.step, until: series.until, buckets }, map: placed(map.whole ? [] : before.map.cells, map), files };
 }
 
 function placed(cellsBefore, map) {
