@@ -86,7 +86,9 @@ def progress_printer(options: Globals) -> Iterator[OnEvent]:
         metrics = _served_metrics(options, stack, view)
 
         def on_event(event: Event) -> None:
-            state.take(event)
+            is_visible = type(event) in VISIBLE
+            if is_visible:
+                state.take(event)
             if log is not None:
                 log.take(event)
             if metrics is not None:
@@ -94,7 +96,7 @@ def progress_printer(options: Globals) -> Iterator[OnEvent]:
             text = _remark(event, options)
             if text:
                 view.say(text)
-            if isinstance(event, VISIBLE):
+            if is_visible:
                 view.show(state)
 
         yield on_event
@@ -130,7 +132,7 @@ def _served_metrics(options: Globals, stack: ExitStack, view: View) -> OnEvent |
 
 
 def _remark(event: Event, options: Globals) -> str:
-    if event == PhaseChanged("stopping"):
+    if isinstance(event, PhaseChanged) and event.phase == "stopping":
         return "stopping: what is in flight may finish; once more stops at once"
     if isinstance(event, Warned):
         return f"warning: {plain(event.text)}"

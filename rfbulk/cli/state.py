@@ -41,16 +41,18 @@ PHASES: Final[dict[Phase, str]] = {
 AWAITED: Final = {"upload": "looking at the batch", "start": "starting the job", "wait": "waiting for the job"}
 """What a step of a run does before it tells more of itself."""
 
-VISIBLE: Final = (
-    UploadProgress,
-    ExportProgress,
-    PhaseChanged,
-    ConfirmProgress,
-    JobProgress,
-    IngestProgress,
-    AuditProgress,
-    RunStepped,
-    TransferBegun,
+VISIBLE: Final[frozenset[type]] = frozenset(
+    {
+        UploadProgress,
+        ExportProgress,
+        PhaseChanged,
+        ConfirmProgress,
+        JobProgress,
+        IngestProgress,
+        AuditProgress,
+        RunStepped,
+        TransferBegun,
+    }
 )
 """Events that change what a view shows. The next of them tells what all others came to."""
 
