@@ -58,7 +58,11 @@ class WatchedCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Give `--dashboard` an empty address where none follows it."""
-        return super().parse_args(ctx, with_addresses(args))
+        rest = super().parse_args(ctx, with_addresses(args))
+        shown = [ctx.params.get("dashboard"), ctx.params.get("report_html")]
+        if ctx.params.get("dry_run") and shown != [None, None] and not ctx.resilient_parsing:
+            raise click.UsageError("--dry-run sends nothing: there is nothing to show and nothing to report", ctx)
+        return rest
 
 
 def with_addresses(args: list[str]) -> list[str]:

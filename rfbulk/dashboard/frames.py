@@ -74,4 +74,19 @@ class Frames:
 
 
 def _encoded(kind: str, values: dict[str, Any]) -> bytes:
-    return msgspec.json.encode({"kind": kind} | values)
+    try:
+        return msgspec.json.encode({"kind": kind} | values)
+    except UnicodeEncodeError:  # names of files may be no text
+        return msgspec.json.encode({"kind": kind} | _as_text(values))
+
+
+def _as_text(value: Any) -> Any:
+    match value:
+        case str():
+            return value.encode("utf-8", "backslashreplace").decode()
+        case dict():
+            return {_as_text(key): _as_text(each) for key, each in value.items()}
+        case list() | tuple():
+            return [_as_text(each) for each in value]
+        case _:
+            return value

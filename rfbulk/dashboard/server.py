@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rfbulk.dashboard.frames import Frames
 
 MOST_READERS: Final = 32
+MOST_CONNECTIONS: Final = 4 * MOST_READERS
 WRITE_SECONDS: Final = 15.0
 """A reader that takes nothing for so long is let go; its browser comes again by itself."""
 
@@ -82,13 +83,35 @@ async def serving(site: Site, address: Address) -> AsyncIterator[str]:
     runner = web.AppRunner(await _app(site, access), access_log=None, logger=_quiet, shutdown_timeout=1.0)
     try:
         await runner.setup()
-        await web.SockSite(runner, listener).start()
-        yield url_of(listener, address, access)
+        server = await asyncio.get_running_loop().create_server(_bounded(runner), sock=listener)
+        try:
+            yield url_of(listener, address, access)
+        finally:
+            server.close()
+            with anyio.CancelScope(shield=True):
+                await _let_readers_go(site)  # also of a command that failed: that is what its readers wait for
     finally:
         with anyio.CancelScope(shield=True):
-            await _let_readers_go(site)  # also of a command that failed: that is what its readers wait for
             await runner.cleanup()
         listener.close()
+
+
+def _bounded(runner: web.AppRunner) -> Callable[[], asyncio.Protocol]:
+    """Every connection takes a descriptor, and the transfer needs those: what comes beyond is closed at once."""
+    server = runner.server
+    if server is None:
+        raise AssertionError("it was set up")
+
+    def connect() -> asyncio.Protocol:
+        return server() if len(server.connections) < MOST_CONNECTIONS else _Refusing()
+
+    return connect
+
+
+class _Refusing(asyncio.Protocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Close it."""
+        transport.close()
 
 
 async def _let_readers_go(site: Site) -> None:

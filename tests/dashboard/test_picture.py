@@ -107,6 +107,15 @@ def test_the_last_frame_is_painted_at_once() -> None:
     assert msgspec.json.decode(last.data)["ending"]["exit_code"] == 3
 
 
+def test_names_that_are_no_text_break_no_frame() -> None:
+    chronicle = told([(1.0, TransferBegun("upload", "spring", ("/\udcff",))), (2.0, named(1, path="/\udc80.jpg"))])
+    frame = Frames(Painter(chronicle, ABOUT)).next(0, 1.0)
+    assert frame is not None
+    told_of = msgspec.json.decode(frame.data)
+    assert told_of["named"]["files"][0]["path"] == "/\\udc80.jpg"
+    assert told_of["transfers"][0]["where"] == ["/\\udcff"]
+
+
 def test_a_frame_of_forty_million_images_is_light() -> None:
     chronicle = told([(1.0, TransferBegun("upload", "spring"))])
     for shard in range(1, 80_001, 7):

@@ -17,7 +17,7 @@ from rfbulk.dashboard.address import Address
 from rfbulk.dashboard.chronicle import Chronicle, Ending
 from rfbulk.dashboard.frames import Frames
 from rfbulk.dashboard.picture import Painter
-from rfbulk.dashboard.server import MOST_READERS, Site, serving
+from rfbulk.dashboard.server import MOST_CONNECTIONS, MOST_READERS, Site, serving
 from tests.crash.commands import until
 from tests.dashboard.histories import ABOUT, SENDING, named, told, upload
 
@@ -180,6 +180,17 @@ async def test_readers_are_bounded_and_their_places_come_free() -> None:
         await until(lambda: site.readers == 0)
         async with session.get(url + "events") as response:
             assert response.status == 200
+
+
+async def test_connections_are_bounded_so_that_the_transfer_keeps_its_descriptors() -> None:
+    async with served(told(upload())) as (url, _session, _site):
+        host, port = re.findall(r"//([^:]+):(\d+)", url)[0]
+        opened = [await asyncio.open_connection(host, int(port)) for _ in range(MOST_CONNECTIONS)]
+        reader, writer = await asyncio.open_connection(host, int(port))
+        assert await reader.read() == b""
+        for _, each in [*opened, (reader, writer)]:
+            each.close()
+            await each.wait_closed()
 
 
 async def test_a_reader_that_reads_nothing_holds_up_neither_the_command_nor_memory() -> None:

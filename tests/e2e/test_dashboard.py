@@ -123,6 +123,7 @@ async def test_what_cannot_be_shown_is_told_before_anything_is_sent(
             ([f"--dashboard=127.0.0.1:{port}"], f"the dashboard at 127.0.0.1:{port}: Address already in use"),
             (["--dashboard=nowhere.invalid:80"], "the dashboard at nowhere.invalid:80"),
             (["--dashboard=what:ever"], "it is no HOST:PORT"),
+            (["--dashboard", "--dry-run"], "--dry-run sends nothing"),
             (["--report-html", tmp_path / "none" / "r.html"], "its folder is not there"),
             (["--report-html", tmp_path], "it is a folder"),
         ]
