@@ -13,6 +13,7 @@ from rfbulk.core.model import Outcome, ShardJob, ShardResult
 from rfbulk.edge.answers import PutAnswer, PutBroken
 from rfbulk.edge.bucket_troubles import BucketTrouble
 from rfbulk.senders.packing import EntryChanged, OutOfDescriptors, ShardPacker
+from rfbulk.senders.turns import Turns
 
 if TYPE_CHECKING:
     from rfbulk.edge.lines import Call
@@ -66,6 +67,7 @@ class Attempts:
         self._buffers: list[bytearray] = []
         self._cpu_seconds = 0.0
         self._lock = threading.Lock()
+        self._turns: Turns | None = None
 
     @property
     def cpu_seconds(self) -> float:
@@ -110,7 +112,7 @@ class Attempts:
 
             def next_chunk() -> memoryview:
                 count()
-                chunk = packer.next_chunk()
+                chunk = self._turns.take(packer.next_chunk) if self._turns else packer.next_chunk()
                 if self._rate is not None and (seconds := self._rate.due(len(chunk))):
                     call.wait(seconds)
                 return chunk
