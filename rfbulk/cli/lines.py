@@ -32,7 +32,7 @@ def _line(state: State) -> str:
         return line_of_job(state.job)
     if state.phase == "confirming" and state.confirm is not None:
         return f"{PHASES['confirming']}: {line_of_confirm(state.confirm)}"
-    for text in (_of_export(state), _of_ingest(state), _of_upload(state)):
+    for text in (_of_export(state), of_ingest(state), _of_upload(state)):
         if text:
             return f"{state.doing}: {text}"
     if state.audit is not None:
@@ -79,8 +79,12 @@ def line_of_audit(progress: AuditProgress) -> str:
     return ", ".join([*pieces, number(progress.differences, "difference")])
 
 
-def _of_ingest(state: State) -> str:
-    return line_of_ingest(state.ingest) if state.ingest is not None else ""
+def of_ingest(state: State) -> str:
+    """Return how far an ingest of references is, and how long it takes yet; nothing where there is none."""
+    if state.ingest is None:
+        return ""
+    left = time_left(state.forecast, is_final=False)
+    return line_of_ingest(state.ingest) + (f", {left}" if left else "")
 
 
 def _of_upload(state: State) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -16,7 +17,7 @@ from rich.segment import ControlType, Segment
 from rich.table import Table
 from rich.text import Text
 
-from rfbulk.cli.lines import line_of_audit, line_of_confirm, line_of_ingest, line_of_job
+from rfbulk.cli.lines import line_of_audit, line_of_confirm, line_of_job, of_ingest
 from rfbulk.cli.rows import Line, Row, fitted, rows_of_export, rows_of_upload
 from rfbulk.cli.state import PHASES
 from rfbulk.core.forecast import time_left
@@ -38,7 +39,12 @@ class LiveView:
 
     def __init__(self, console: Console | None = None, now: Callable[[], float] = time.monotonic) -> None:
         self._console = console or Console(stderr=True)
-        self._live = Live(console=self._console, auto_refresh=False, transient=True)
+        self._live = Live(
+            console=self._console,
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=sys.stdout.isatty(),  # else results for a pipe would be drawn above the view
+        )
         self._now = now
         self._drawn_at = float("-inf")
         self._phase: tuple[str, str] | None = None
@@ -107,7 +113,7 @@ def _parts(state: State, width: int, height: int) -> list[RenderableType]:
         above = [*_head(state, done, state.export.files_listed, width), _bar(done, state.export.files_listed, width)]
         return above + _rows(rows_of_export(state, state.export), width, height - len(above))
     if state.ingest is not None:
-        return [Text(state.doing, style="bold"), Text(line_of_ingest(state.ingest))]
+        return [Text(state.doing, style="bold"), Text(of_ingest(state))]
     if state.progress is not None:
         done, planned = state.bytes_done, state.progress.bytes_planned
         above = [*_head(state, done, planned, width), _bar(done, planned, width)]

@@ -92,6 +92,7 @@ class State:
                 self.job = event
             case IngestProgress():
                 self.ingest = event
+                self._note(event.seconds, 0, event.accepted - event.accepted_before)
             case AuditProgress():
                 self.audit = event
             case RunStepped():
@@ -164,6 +165,8 @@ class State:
             export = self.export
             left = export.files_listed - export.files_fetched - export.files_here - export.failures
             return self._history.forecast(left, export.rest_seconds)
+        if self.ingest is not None:
+            return self._history.forecast(self.ingest.found - self.ingest.accepted - self.ingest.failures)
         if self.progress is not None:
             return self._history.forecast(self.progress.bytes_planned - self.bytes_done, self.progress.rest_seconds)
         return None

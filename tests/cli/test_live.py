@@ -5,6 +5,7 @@ import itertools
 import re
 from typing import IO, cast
 
+import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -175,7 +176,15 @@ def test_a_transfer_that_begins_wipes_the_last_one_away() -> None:
         ),
         (
             [SCANNING],
-            ["scanning", "images", "0 of 0+", "0 B of 0 B+", "0 of 1: no more is ready", "0 B/s now", "0 B/s on average"],
+            [
+                "scanning",
+                "images",
+                "0 of 0+",
+                "0 B of 0 B+",
+                "0 of 1: no more is ready",
+                "0 B/s now",
+                "0 B/s on average",
+            ],
         ),
     ],
 )
@@ -358,3 +367,16 @@ def test_drawings_come_no_faster_than_a_terminal_needs_but_phases_at_once() -> N
         length, now = len(file.getvalue()), DRAW_SECONDS
         view.show(state)
         assert len(file.getvalue()) > length
+
+
+def test_results_for_a_pipe_are_not_drawn(capsys: pytest.CaptureFixture[str]) -> None:
+    """A command may print results while its view is drawn; only on a terminal they belong above it."""
+    console = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None, legacy_windows=False)
+    with LiveView(console):
+        click.echo("a result")
+    assert capsys.readouterr().out == "a result\n"
+
+
+def test_an_ingest_tells_how_long_it_takes_yet() -> None:
+    lines = drawn(PhaseChanged("sending"), IngestProgress(10.0, 100, 60, 20, 4, 0, 0))
+    assert lines[1] == "60 of 100 references accepted, 4 requests, so far about 10 s left, ± 5 s"
