@@ -6,8 +6,6 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from rfbulk.cli.options import globals_of
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -36,7 +34,11 @@ def _checkpoints(context: click.Context) -> Iterator[str]:
 
 
 def _state_dir(context: click.Context) -> Path:
-    given = globals_of(context).state_dir or os.environ.get("RFBULK_STATE_DIR")
+    here: click.Context | None = context
+    given = None
+    while here is not None and given is None:
+        given, here = here.params.get("state_dir"), here.parent
+    given = given or os.environ.get("RFBULK_STATE_DIR")
     if given:
         return Path(given)
     import platformdirs  # noqa: PLC0415 - a command that completes nothing of it starts sooner

@@ -7,9 +7,9 @@ from typing import Final
 import click
 from click.shell_completion import get_completion_class
 
-from rfbulk.cli.options import CONTEXT, ExitCode, global_options
+from rfbulk.cli.options import COMPLETING, CONTEXT, ExitCode, global_options
+from rfbulk.cli.outline import remember
 
-VARIABLE: Final = "_RFBULK_COMPLETE"
 SHELLS: Final = ("bash", "zsh", "fish")
 
 
@@ -29,5 +29,7 @@ def completion(context: click.Context, shell: str) -> int:
     if kind is None:
         raise AssertionError("click knows all three")
     command = context.find_root().command
-    click.echo((kind.source_template % kind(command, {}, "rfbulk", VARIABLE).source_vars()).strip())
+    if isinstance(command, click.Group):
+        remember(command)
+    click.echo((kind.source_template % kind(command, {}, "rfbulk", COMPLETING).source_vars()).strip())
     return ExitCode.DONE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from typing import Any
@@ -10,7 +11,7 @@ import click
 
 from rfbulk import __version__
 from rfbulk.cli.early import started_early
-from rfbulk.cli.options import CONTEXT, ExitCode, Globals, global_options
+from rfbulk.cli.options import COMPLETING, CONTEXT, ExitCode, Globals, global_options
 
 COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "upload": {
@@ -129,6 +130,10 @@ for _name in COMMANDS:
 
 def main() -> None:
     """Run the command and exit with its code."""
+    if COMPLETING in os.environ:
+        from rfbulk.cli.outline import outlined  # noqa: PLC0415 - only where a shell asks
+
+        outlined(rfbulk).main(prog_name="rfbulk", complete_var=COMPLETING)
     spares = started_early(sys.argv[1:])
     try:
         code = rfbulk.main(prog_name="rfbulk", standalone_mode=False, obj=Globals(spares=spares))

@@ -21,6 +21,9 @@ DUMB: Final = frozenset({"dumb", "unknown"})
 """Terminals, by `TERM`, on which nothing can be redrawn."""
 
 F = TypeVar("F", bound=Callable[..., Any])
+COMPLETING = "_RFBULK_COMPLETE"
+"""The variable by which a shell says that it wants words completed, as click names it."""
+
 CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rfbulk.cli.completing import complete_checkpoint
 from rfbulk.cli.options import CONTEXT, ExitCode, Globals, global_options, globals_of
 from rfbulk.cli.said import SAID, Said, made_of, said_from, shared_words
 from rfbulk.core.wording import plain
@@ -22,7 +21,7 @@ AS_IT_COMES: dict[str, Any] = CONTEXT | {"ignore_unknown_options": True}
 
 
 @click.command(context_settings=AS_IT_COMES)
-@click.argument("checkpoint_id", metavar="ID", shell_complete=complete_checkpoint)
+@click.argument("checkpoint_id", metavar="ID")
 @click.argument("more", nargs=-1, type=click.UNPROCESSED, metavar="[OPTIONS OF THE TRANSFER]...")
 @global_options
 @click.pass_context

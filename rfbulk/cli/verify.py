@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from rfbulk.cli.completing import complete_batch
 from rfbulk.cli.options import CONTEXT, ExitCode, global_options, globals_of
 from rfbulk.cli.printing import print_json
 from rfbulk.cli.progress import progress_printer
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @click.command(context_settings=CONTEXT)
-@click.argument("batch_id", metavar="BATCH", shell_complete=complete_batch)
+@click.argument("batch_id", metavar="BATCH")
 @click.argument("source", nargs=-1, metavar="[SOURCE]...")
 @click.option("--include", multiple=True, metavar="GLOB", help="Look only at what matches. May be repeated.")
 @click.option("--exclude", multiple=True, metavar="GLOB", help="Leave out what matches. May be repeated.")
