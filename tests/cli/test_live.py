@@ -3,9 +3,9 @@ from __future__ import annotations
 import io
 import itertools
 import re
+import sys
 from typing import IO, cast
 
-import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -373,7 +373,7 @@ def test_results_for_a_pipe_are_not_drawn(capsys: pytest.CaptureFixture[str]) ->
     """A command may print results while its view is drawn; only on a terminal they belong above it."""
     console = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None, legacy_windows=False)
     with LiveView(console):
-        click.echo("a result")
+        sys.stdout.write("a result\n")
     assert capsys.readouterr().out == "a result\n"
 
 
