@@ -68,14 +68,15 @@ def images(context: click.Context, /, source: tuple[str, ...], batch_id: str | N
 @global_options
 @click.pass_context
 def videos(context: click.Context, /, source: tuple[str, ...], batch_id: str | None, **values: Any) -> int:
-    """Upload the videos of folders, files or lists of paths into a batch, each exactly once.
+    """Upload the videos of folders, files, lists of paths or buckets into a batch, each exactly once.
 
     What is no video by its first bytes is named instead of sent. Say the same again to resume.
 
     \b
     rfbulk upload videos clips --batch-id night
     rfbulk upload videos clips --batch-id night --include '*.mp4' --concurrency 4
-    rfbulk upload videos s3://bucket/clips/ --batch-id night --by-reference
+    rfbulk upload videos 's3://bucket/cam-*/**/*.mp4' --batch-id night
+    rfbulk upload videos gs://bucket/clips/ --batch-id night --by-reference
     """
     return _begin(context, VIDEOS, source, batch_id, values)
 

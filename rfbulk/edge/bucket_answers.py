@@ -78,7 +78,7 @@ def translated(error: Exception, address: Address, *, is_listing: bool) -> Excep
         return _unreadable(SourceError, address, "there is no such bucket", "check its name and its account")
     if status == 412 or kind == "PreconditionError":  # it was replaced while it was read
         return ObjectReplaced()
-    if isinstance(error, FileNotFoundError):
+    if isinstance(error, FileNotFoundError) or status == 404:  # 404: of a stream's rest
         return ObjectGone()
     if kind == "InvalidPathError" or (isinstance(error, ValueError) and not status):
         return _misspelled(text, address, is_listing=is_listing)
