@@ -46,6 +46,8 @@ FLOORS = {
         "emulator",
     }
     | LOWEST,
+    # what stands there is what anybody can write
+    "examples": {"rfbulk"},
     "": {"client"} | LOWEST,
     "__main__": {"cli"},
 }
@@ -53,7 +55,7 @@ FLOORS = {
 
 LIBRARIES = {
     "aiofiles": {"edge"},
-    "aiohttp": {"dashboard", "edge", "emulator"},
+    "aiohttp": {"dashboard", "edge", "emulator", "examples"},
     "anyio": {
         "client",
         "pipeline",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
-
-import orjson
 
 from rfbulk.client.bucket_ingest import Objects, open_objects
 from rfbulk.client.context import Context, ingests_dir, uploads_dir
@@ -119,7 +118,7 @@ def _facts(path: Path, batch: str) -> dict[str, str]:
 
 
 def _add(found: dict[tuple[str, ...], Origin], path: Path, facts: dict[str, str]) -> None:
-    sources: tuple[str, ...] = tuple(orjson.loads(facts.get("sources", "[]")))
+    sources: tuple[str, ...] = tuple(json.loads(facts.get("sources", "[]")))
     kind = _kind(facts, sources)
     origin = found.setdefault((kind, facts.get("road", ""), *sources), Origin(len(found), kind, sources))
     origin.checkpoints.append(path)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final
 
 import anyio.to_thread
 
-from rfbulk import __version__
 from rfbulk.client.context import state_dir
 from rfbulk.client.front import Client
 from rfbulk.core.checkup import (
@@ -84,7 +83,7 @@ async def check_up(patient: Patient) -> AsyncIterator[Finding]:
 
 def _versions() -> Iterator[Finding]:
     python = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
-    yield Finding("rfbulk", Health.WELL, f"{__version__}, {python}")
+    yield Finding("rfbulk", Health.WELL, f"{surroundings.OWN_VERSION}, {python}")
     found = {name: surroundings.version_of(name) for name in surroundings.LIBRARIES}
     missing = [name for name, version in found.items() if version is None]
     shown = ", ".join(f"{name} {version}" for name, version in found.items() if version)

@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from rfbulk import __version__
 from rfbulk.edge.checkpoint_file import make_private_folder
 from rfbulk.edge.locks import FileLock
 from rfbulk.errors import CheckpointBusy, RfbulkError, UsageError
@@ -20,6 +21,7 @@ from rfbulk.errors import CheckpointBusy, RfbulkError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+OWN_VERSION: Final = __version__
 LIBRARIES: Final = ("aiohttp", "uvloop", "anyio", "msgspec", "orjson", "click", "rich", "crc32c")
 EXTRAS: Final = {"cloud": "obstore", "dask": "distributed", "metrics": "prometheus-client"}
 
