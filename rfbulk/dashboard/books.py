@@ -56,6 +56,17 @@ def books_of(report: Any) -> list[Books]:
             return []
 
 
+def remarks_of(report: Any) -> list[str]:
+    """Return what else is to be said of a run: where it ended, and why its job failed."""
+    if not isinstance(report, RunReport):
+        return []
+    stopped = (
+        [] if report.is_done else [f"the run ended at its step {report.step}: {report.stopped or 'see the error'}"]
+    )
+    reasons = report.job.reasons if report.job is not None else []
+    return [*stopped, *reasons]
+
+
 def books_so_far(chronicle: Chronicle) -> list[Books]:
     """Return the books of a transfer that returned nothing, as its last progress told them."""
     batch = chronicle.transfers[-1].batch if chronicle.transfers else ""

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from rfbulk.core.forecast import History, time_left
+from rfbulk.core.report import UploadReport
+from rfbulk.core.run_report import RunReport
 from rfbulk.dashboard.cells import Place, ShardMap
 from rfbulk.dashboard.series import Series
 from rfbulk.events import (
@@ -183,7 +185,8 @@ class Chronicle:
         """Keep what a transfer returned."""
         self.reports.append(report)
         self.revision += 1
-        if getattr(report, "is_confirmed", False) and hasattr(report, "shards_sent"):
+        uploaded = report.upload if isinstance(report, RunReport) else report
+        if isinstance(uploaded, UploadReport) and uploaded.is_confirmed:
             self.map.confirm()
 
     def seed(self, places: dict[int, Place | None]) -> None:
@@ -330,6 +333,9 @@ class Chronicle:
         if transfer is not None:
             transfer.ended, transfer.error = self.now, event.error
             transfer.done, transfer.total, transfer.failures = event.done, event.total, event.failures
+        confirm = self.confirm
+        if event.kind == "upload" and not event.error and confirm is not None and confirm.counted >= confirm.expected:
+            self.map.confirm()
 
 
 def through(progress: UploadProgress) -> int:

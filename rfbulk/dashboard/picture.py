@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from rfbulk.dashboard.books import books_of
+from rfbulk.dashboard.books import books_of, remarks_of
 from rfbulk.events import ExportProgress, IngestProgress, UploadProgress
 
 if TYPE_CHECKING:
@@ -112,6 +112,7 @@ def _present(chronicle: Chronicle) -> dict[str, Any]:
         "retries": dict(chronicle.retries.most_common()),
         "reasons": dict(chronicle.reasons.most_common()),
         "troubles": msgspec.to_builtins(list(chronicle.troubles)[-MOST_TROUBLES_SHOWN:]),
+        "remarks": [remark for report in chronicle.reports for remark in remarks_of(report)],
         "books": msgspec.to_builtins([books for report in chronicle.reports for books in books_of(report)]),
     }
 

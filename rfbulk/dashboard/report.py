@@ -8,7 +8,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 
 from rfbulk.core.wording import duration, number, size
-from rfbulk.dashboard.books import Books, books_of, books_so_far
+from rfbulk.dashboard.books import Books, books_of, books_so_far, remarks_of
 from rfbulk.dashboard.cells import Place
 from rfbulk.dashboard.markup import Content, Markup, element, pairs, table
 from rfbulk.dashboard.plots import CELL_NAMES, plots, shard_map
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _CSP: Final = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 _SIGNS: Final = {"good": "✔", "warn": "▲", "bad": "✖"}
+_SERVICE_FAILED: Final = 6
 _RESUMED: Final = {5, 7, 130, 143}
 RETRY_FAILED: Final = "--retry-failed"
 
@@ -99,6 +100,9 @@ def _what_went(chronicle: Chronicle, books: list[Books]) -> Iterable[Markup]:
         earlier = f"{each.earlier:,} of them by earlier runs" if each.earlier else ""
         beside = [f"{name}: {count:,}" for name, count in each.beside]
         yield element("ul", [element("li", note) for note in (*each.notes, *beside, earlier) if note])
+    remarks = [remark for report in chronicle.reports for remark in remarks_of(report)]
+    if remarks:
+        yield element("ul", [element("li", remark) for remark in remarks])
     if chronicle.warnings:
         yield element("h3", "Warnings")
         yield element("ul", [element("li", text) for text in chronicle.warnings])
@@ -163,8 +167,20 @@ def _how_to_go_on(chronicle: Chronicle, about: About, books: list[Books]) -> Ite
     elif chronicle.reasons and not has_left:
         yield element("p", "Once the reasons are gone, the same command tries again what failed, and nothing else:")
         yield _command(about, about.line)
+    if ending is not None and ending.exit_code == _SERVICE_FAILED:
+        yield element("p", "What the service has to say of it:")
+        yield element("pre", [(question, Markup("\n")) for question in _questions(chronicle)])
+    if not has_left and not chronicle.reasons and (ending is None or ending.exit_code not in _RESUMED):
+        yield element("p", "Once the cause is mended, the same command goes on where this one ended:")
+        yield _command(about, about.line)
     if "‹redacted›" in about.line:
         yield element("p", "What signs or opens something was left out above: put it in again.", class_="muted")
+
+
+def _questions(chronicle: Chronicle) -> list[str]:
+    batches = dict.fromkeys(transfer.batch for transfer in chronicle.transfers)
+    asked = [f"rfbulk job show {job}" for job in chronicle.jobs]
+    return [*asked, *(f"rfbulk batch shards {batch}" for batch in batches)]
 
 
 def _command(about: About, line: str) -> Markup:

@@ -11,6 +11,7 @@ from rfbulk.core.report import UploadReport
 from rfbulk.dashboard.cells import Place
 from rfbulk.dashboard.chronicle import MOST_FAILURES, MOST_PHASES, MOST_TROUBLES, Chronicle, Ending
 from rfbulk.events import (
+    ConfirmProgress,
     Event,
     FetchRetried,
     JobProgress,
@@ -43,6 +44,15 @@ def test_states_of_shards_lead_to_the_map() -> None:
     assert chronicle.map.totals() == [6, 0, 0, 0, 2, 0, 1]
     chronicle.report(UploadReport(batch_id="spring", is_confirmed=True))
     assert chronicle.map.totals()[Place.INDEXED] == 2
+
+
+def test_what_a_run_has_uploaded_and_the_service_has_counted_is_indexed_before_the_run_ends() -> None:
+    chronicle = told([*upload(), (11.0, ConfirmProgress(900, 1000, 1))])
+    chronicle.take(TransferEnded("upload", "spring", 12.0, 1000, 1000, 0), 12.0)
+    assert chronicle.map.totals()[Place.INDEXED] == 0
+    chronicle.take(ConfirmProgress(1000, 1000, 0), 13.0)
+    chronicle.take(TransferEnded("upload", "spring", 12.0, 1000, 1000, 0), 13.0)
+    assert chronicle.map.totals()[Place.INDEXED] == 1
 
 
 def test_an_upload_that_the_service_has_not_confirmed_has_no_indexed_shards() -> None:

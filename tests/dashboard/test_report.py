@@ -7,16 +7,17 @@ import pytest
 
 from rfbulk.core.export_report import ExportReport, Merged
 from rfbulk.core.ingest_report import IngestReport
+from rfbulk.core.job_watch import JobReport
 from rfbulk.core.model import RefusalReason
 from rfbulk.core.report import Failure, UploadReport
-from rfbulk.core.run_report import RunReport
+from rfbulk.core.run_report import RunReport, Step
 from rfbulk.dashboard.books import books_of, books_so_far
 from rfbulk.dashboard.chronicle import Chronicle, Ending
 from rfbulk.dashboard.markup import Markup, element, markup
 from rfbulk.dashboard.picture import About
 from rfbulk.dashboard.plots import scale
 from rfbulk.dashboard.report import report_page
-from rfbulk.events import IngestProgress, JobProgress, PhaseChanged, RunStepped, Warned
+from rfbulk.events import IngestProgress, JobProgress, PhaseChanged, RunStepped, TransferBegun, Warned
 from tests.dashboard.histories import ABOUT, EVIL, FETCHING, named, told, upload
 
 REPORT = UploadReport(
@@ -185,6 +186,23 @@ def test_jobs_steps_and_warnings_are_told() -> None:
     assert "export (2 of 2) running 5 of 10 1 50%" in text
     assert "the clock is wrong" in text
     assert "step: upload" in text
+
+
+def test_a_run_whose_job_failed_says_why_and_where_to_look() -> None:
+    about = About(command="run", line="rfbulk run photos -w detect -o results", version="1", began=0.0)
+    job = JobProgress("job-1", "failed", "processing", 1, 2, 10, 10, 1, 0, 1.0, None)
+    chronicle = told([(0.1, TransferBegun("upload", "spring")), (0.2, job)])
+    ended_job = JobReport(job_id="job-1", reasons=["out of memory"])
+    chronicle.report(
+        RunReport(
+            batch_id="spring", job_id="job-1", target="t", step=Step.WAIT, stopped="the job failed", job=ended_job
+        )
+    )
+    chronicle.end(Ending(6, "the service reports a failure"), 30.0)
+    text = page_of(chronicle, about).text
+    assert "the run ended at its step wait: the job failed out of memory" in text
+    assert "rfbulk job show job-1 rfbulk batch shards spring" in text
+    assert "the same command goes on where this one ended: rfbulk run photos" in text
 
 
 def test_a_command_that_did_nothing_has_a_report_all_the_same() -> None:

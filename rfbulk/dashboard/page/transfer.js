@@ -122,7 +122,7 @@ function progress() {
   const place = at("progress");
   if (!p) return put(place, empty(model.ending ? "Nothing was moved." : "Nothing has been told yet."));
   const parts = { upload, export: exported, ingest }[p.kind](p);
-  put(place, parts, model.books.map(books));
+  put(place, parts, model.books.map(books), model.remarks.map((remark) => make("p", {}, remark)));
   elapsed();
   return true;
 }
@@ -154,10 +154,10 @@ function upload(p) {
     bar(p.bytes_planned, [["earlier", p.bytes_before, `sent by earlier runs: ${count(p.images_before)}`], ["now", now, `sent by this run: ${count(p.images_sent - p.images_before)}`], ["flight", flight, "in flight"]]),
     confirming(p),
     tiles([
-      ["Rate", `${size(model.ending ? average : model.rate)}/s`, model.ending ? "on average" : `on average ${size(average)}/s`],
+      ["Rate", `${size(isOver() ? average : model.rate)}/s`, isOver() ? "on average" : `on average ${size(average)}/s`],
       ["Elapsed", "", "", "elapsed"],
       ["Shards", `${count(p.shards_sent)} of ${count(p.shards_planned)}`, shardNotes(p)],
-      ["At once", `${count(p.shards_in_flight)}`, model.ending ? null : `of ${count(p.concurrency)}: ${PACES[p.pace] ?? p.pace}`],
+      ["At once", `${count(p.shards_in_flight)}`, isOver() ? null : `of ${count(p.concurrency)}: ${PACES[p.pace] ?? p.pace}`],
       ["Tried again", count(total(model.retries)), null],
       ["Failures", count(p.failures), p.skipped ? `${count(p.skipped)} skipped, not ${p.content}` : null],
     ]),
@@ -182,10 +182,10 @@ function exported(p) {
     largest(share(), `${count(p.files_fetched + p.files_here)} of ${many(p.files_listed, "remote file")} listed${more}${model.ending ? "" : left()}`),
     bar(p.files_listed, [["earlier", p.files_here, `here from earlier runs: ${count(p.files_here)}`], ["now", p.files_fetched, `fetched by this run: ${count(p.files_fetched)}`], ["failed", p.failures, `failed: ${count(p.failures)}`]]),
     tiles([
-      ["Rate", `${size(model.ending ? average : model.rate)}/s`, model.ending ? "on average" : `on average ${size(average)}/s`],
+      ["Rate", `${size(isOver() ? average : model.rate)}/s`, isOver() ? "on average" : `on average ${size(average)}/s`],
       ["Elapsed", "", "", "elapsed"],
       ["Fetched", size(p.bytes_fetched), `${size(p.bytes_received)} received`],
-      ["At once", `${count(p.fetches_in_flight)}`, model.ending ? null : `of ${count(p.concurrency)}: ${PACES[p.pace] ?? p.pace}`],
+      ["At once", `${count(p.fetches_in_flight)}`, isOver() ? null : `of ${count(p.concurrency)}: ${PACES[p.pace] ?? p.pace}`],
       ["Tried again", count(total(model.retries)), null],
       ["Failures", count(p.failures), null],
     ]),
@@ -202,6 +202,7 @@ function ingest(p) {
   ];
 }
 
+const isOver = () => Boolean(model.ending || model.transfers.at(-1)?.ended);
 const total = (counts) => Object.values(counts).reduce((sum, each) => sum + each, 0);
 
 const left = () => (model.left ? `; ${model.left}` : "");
