@@ -98,10 +98,9 @@ def print_failures(failures: Sequence[Failure], total: int) -> None:
 
 def print_preview(preview: Preview) -> None:
     """Print a plan."""
-    click.echo(
-        f"would send {number(preview.images, preview.content[:-1])}, {size(preview.bytes)},"
-        f" in {number(preview.shards, 'shard')} of {size(preview.tar_bytes)} together"
-    )
+    has_tars = preview.tar_bytes != preview.bytes  # else each travels alone
+    tars = f", in {number(preview.shards, 'shard')} of {size(preview.tar_bytes)} together" if has_tars else ""
+    click.echo(f"would send {number(preview.images, preview.content[:-1])}, {size(preview.bytes)}{tars}")
     if preview.renamed:
         click.echo(f"  {number(preview.renamed, 'name')} made from paths:")
         for path, name in preview.renamed_examples[:5]:

@@ -181,3 +181,8 @@ def test_a_preview_shows_what_would_happen(capsys: pytest.CaptureFixture[str]) -
         "    too-large  big.png: 30 MiB",
         "    empty  none.png",
     ]
+
+
+def test_a_preview_of_what_travels_alone_speaks_of_no_shards(capsys: pytest.CaptureFixture[str]) -> None:
+    print_preview(Preview(content="videos", images=2, bytes=3000, shards=2, tar_bytes=3000))
+    assert capsys.readouterr().out == "would send 2 videos, 2.9 KiB\n"
