@@ -20,6 +20,10 @@ PIECE_BYTES: Final = 256 << 10
 """What must come within the stall limit: 4 KiB/s at its default of a minute still is a line that moves."""
 
 _MAX_CHUNK_LINE: Final = 1024
+_MOST_INTERIM: Final = 32
+_MOST_TRAILERS: Final = 128
+"""What comes as fast as it is read never meets the stall limit, and these go on without bringing anything."""
+
 _HEAD_END: Final = b"\r\n\r\n"
 _LINE_END: Final = b"\r\n"
 _CHUNK_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n\x00]*)?\r\n")
@@ -48,14 +52,15 @@ class Inflow:
         self.limit()
         self.line.ask(request)
         self.line.await_more()
-        while True:
+        for _ in range(_MOST_INTERIM):
             head = self._next_head()
             if not head.is_interim:
                 self.line.is_fresh = False
                 self.is_at_start = head.length == 0 and head.keeps and self._start == self._end
                 return head
             if head.status == HTTPStatus.SWITCHING_PROTOCOLS:
-                raise HeadFault
+                break
+        raise HeadFault
 
     def body(self, head: Head) -> Iterator[memoryview]:
         """Give the body that follows a head, to the end that its framing tells.
@@ -99,8 +104,10 @@ class Inflow:
             yield from self._exactly(size)
             if self._line() != _LINE_END:
                 raise HeadFault
-        while self._line() != _LINE_END:
-            pass  # trailers: bounded as all that follows, by the length of each and the stall limit
+        for _ in range(_MOST_TRAILERS):
+            if self._line() == _LINE_END:
+                return
+        raise HeadFault
 
     def _chunk_size(self) -> int:
         match = _CHUNK_SIZE.fullmatch(self._line())
