@@ -40,8 +40,6 @@ ELSEWHERE: Final = "the worker that was to do it was restarted"
 class Worker(Protocol):
     """What is needed of a Dask worker."""
 
-    address: str
-
     def log_event(self, topic: str, msg: Any) -> None: ...  # noqa: D102
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rfbulk.edge.ways import Ways
     from rfbulk.senders.inline import InlineSender
 
-AT_ONCE_PER_THREAD = 4
+AT_ONCE_PER_THREAD = 6
 LEAST_AT_ONCE = 64
 """Workers may come while a transfer is under way."""
 
@@ -46,8 +46,8 @@ class ClusterSender:
 
     @property
     def first_at_once(self) -> int:
-        """How many shards give each thread of the cluster one."""
-        return self._link.threads
+        """How many shards give each thread of the cluster one, while another is being granted."""
+        return min(self.most_at_once, 2 * self._link.threads)
 
     @property
     def most_at_once(self) -> int:

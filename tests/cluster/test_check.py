@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 
@@ -14,6 +15,7 @@ from tests.crash.commands import Commands, write_images
 from tests.support.clusters import RealCluster, free_port, real_cluster
 
 pytest.importorskip("distributed", reason="CLUSTERS ARE NOT TESTED: Dask is not installed; pip install 'rfbulk[dask]'")
+Line: TypeAlias = list[str | Path]
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 
@@ -90,7 +92,7 @@ async def test_what_is_not_there_or_not_the_same_is_told(
     whys = {"none": "is not there", "empty": "No such file", "other": "bytes there|another time there"}
     for name, why in whys.items():
         there = tmp_path / name
-        line = ["cluster", "check", images, "--cluster", cluster.address, "--json"]
+        line: Line = ["cluster", "check", images, "--cluster", cluster.address, "--json"]
         ended = await commands.run(*line, "--path-map", f"{images}={there}")
         assert (ended.code, ended.json["fit"]) == (1, 0), ended
         assert re.search(why, ended.json["workers"][0]["faults"][0]), ended
@@ -100,7 +102,16 @@ async def test_a_copy_that_differs_in_content_alone_is_found_out(
     commands: Commands, cluster: RealCluster, images: Path, tmp_path: Path
 ) -> None:
     there = copied(images, tmp_path / "copy", has_same_content=False)
-    line = ["cluster", "check", images, "--cluster", cluster.address, "--json", "--path-map", f"{images}={there}"]
+    line: Line = [
+        "cluster",
+        "check",
+        images,
+        "--cluster",
+        cluster.address,
+        "--json",
+        "--path-map",
+        f"{images}={there}",
+    ]
     ended = await commands.run(*line)
     assert (ended.code, "other content" in ended.json["workers"][0]["faults"][0]) == (1, True), ended
 
@@ -113,7 +124,7 @@ async def test_a_mount_that_numbers_files_otherwise_is_fit_for_uploads(
     mapped = ["--cluster", cluster.address, "--json", "--path-map", f"{images}={there}"]
     ended = await commands.run("cluster", "check", images, *mapped)
     assert (ended.code, ended.json["workers"][0]["other_inodes"]) == (0, True), ended
-    line = ["upload", "images", images, "--batch-id", "copies", "--quiet-period", "100ms", *mapped]
+    line: Line = ["upload", "images", images, "--batch-id", "copies", "--quiet-period", "100ms", *mapped]
     ended = await commands.run(*line)
     assert (ended.code, ended.json["sent"]) == (0, 12), ended
     assert emulator.ledger("copies").hashes.total() == 12

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 
@@ -12,6 +13,7 @@ from tests.crash.commands import Commands, Ended, hashes_of, until, write_images
 from tests.support.clusters import RealCluster, real_cluster
 
 pytest.importorskip("distributed", reason="CLUSTERS ARE NOT TESTED: Dask is not installed; pip install 'rfbulk[dask]'")
+Line: TypeAlias = list[str | Path]
 pytestmark = [pytest.mark.anyio, pytest.mark.crash, pytest.mark.slow, pytest.mark.timeout(240)]
 FILES = 1500
 SECONDS = 60.0
@@ -29,7 +31,7 @@ def cluster(tmp_path: Path) -> Iterator[RealCluster]:
 
 
 async def filled(commands: Commands, images: Path) -> None:
-    line = ["upload", "images", images, "--batch-id", "home", "--quiet-period", "100ms", "--quiet"]
+    line: Line = ["upload", "images", images, "--batch-id", "home", "--quiet-period", "100ms", "--quiet"]
     assert (await commands.run(*line)).code == 0
 
 
@@ -62,7 +64,7 @@ async def test_a_worker_that_dies_costs_nothing_but_time(
 ) -> None:
     await filled(commands, images)
     target = tmp_path / "target"
-    line = ["export", "home", target, "--cluster", cluster.address, "--json"]
+    line: Line = ["export", "home", target, "--cluster", cluster.address, "--json"]
     async with commands.started(*line) as running:
         await until(lambda: emulator.requests["download"] > 100, SECONDS)
         cluster.workers[0].kill()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import anyio
 import pytest
@@ -13,6 +13,7 @@ import pytest
 from rfbulk.emulator import Emulator, EmulatorOptions
 from tests.crash.commands import KEY, Commands, Ended, closes, hashes_of, write_images
 
+Line: TypeAlias = list[str | Path]
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 IMAGES = 150
 QUICK = ["--quiet-period", "200ms", "--json", "--shard-images", "7", "--processes", "1"]
@@ -28,7 +29,17 @@ async def shares(commands: Commands, images: Path, count: int, *more: str) -> li
     ended: dict[int, Ended] = {}
 
     async def send(index: int) -> None:
-        line = ["upload", "images", images, "--batch-id", "shared", "--partition", f"{index}/{count}", *QUICK, *more]
+        line: Line = [
+            "upload",
+            "images",
+            images,
+            "--batch-id",
+            "shared",
+            "--partition",
+            f"{index}/{count}",
+            *QUICK,
+            *more,
+        ]
         ended[index] = await commands.run(*line)
 
     async with anyio.create_task_group() as group:
@@ -109,7 +120,7 @@ async def test_a_share_of_nothing_is_done(commands: Commands, emulator: Emulator
 
 
 async def test_shares_of_another_count_are_refused(commands: Commands, emulator: Emulator, images: Path) -> None:
-    line = ["upload", "images", images, "--batch-id", "shared", *QUICK]
+    line: Line = ["upload", "images", images, "--batch-id", "shared", *QUICK]
     assert (await commands.run(*line, "--partition", "1/2")).code == 0
     for other in (["--partition", "1/3"], []):
         ended = await commands.run(*line, *other)
@@ -119,9 +130,13 @@ async def test_shares_of_another_count_are_refused(commands: Commands, emulator:
 
 
 async def test_slurm_and_kubernetes_say_which_share_it_is(commands: Commands, emulator: Emulator, images: Path) -> None:
-    line = ["upload", "images", images, "--batch-id", "shared", *QUICK, "--partition"]
+    line: Line = ["upload", "images", images, "--batch-id", "shared", *QUICK, "--partition"]
     for index in ("0", "1"):
-        slurm = {"SLURM_ARRAY_TASK_ID": index, "SLURM_ARRAY_TASK_MIN": "0", "SLURM_ARRAY_TASK_COUNT": "2"}
+        slurm: dict[str, Any] = {
+            "SLURM_ARRAY_TASK_ID": index,
+            "SLURM_ARRAY_TASK_MIN": "0",
+            "SLURM_ARRAY_TASK_COUNT": "2",
+        }
         assert (await commands.run(*line, "auto", **slurm)).code == 0
     assert hashes_of(images) == emulator.ledger("shared").hashes
     ended = await commands.run(*line, "auto/2", "--dry-run", JOB_COMPLETION_INDEX="1")
@@ -136,7 +151,7 @@ async def test_videos_are_shared_too(commands: Commands, emulator: Emulator, tmp
     codes = []
 
     async def send(index: int) -> None:
-        line = ["upload", "videos", clips, "--batch-id", "films", "--partition", f"{index}/2"]
+        line: Line = ["upload", "videos", clips, "--batch-id", "films", "--partition", f"{index}/2"]
         codes.append((await commands.run(*line, "--quiet-period", "200ms", "--json")).code)
 
     async with anyio.create_task_group() as group:

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeAlias
 
 import anyio
 import pytest
@@ -23,6 +24,7 @@ from tests.crash.commands import Commands, hashes_of, until, write_images
 from tests.support.clusters import RealCluster, real_cluster
 
 pytest.importorskip("distributed", reason="CLUSTERS ARE NOT TESTED: Dask is not installed; pip install 'rfbulk[dask]'")
+Line: TypeAlias = list[str | Path]
 pytestmark = [pytest.mark.anyio, pytest.mark.slow, pytest.mark.timeout(240)]
 IMAGES = 400
 QUICK = ["--shard-images", "20", "--quiet-period", "100ms", "--json"]
@@ -115,7 +117,7 @@ async def test_tls_is_spoken_with_certificates_of_ones_own(
     ]
     with real_cluster(tmp_path / "cluster", 1, tls=tls) as cluster:
         assert cluster.address.startswith("tls://")
-        line = ["upload", "images", images, "--batch-id", "tls", "--cluster", cluster.address, *QUICK]
+        line: Line = ["upload", "images", images, "--batch-id", "tls", "--cluster", cluster.address, *QUICK]
         mine = ["--cluster-ca", files[0], "--cluster-cert", files[1], "--cluster-key", files[2]]
         ended = await commands.run(*line, *mine, seconds=SECONDS)
         assert (ended.code, ended.json["sent"]) == (0, IMAGES), ended
@@ -139,7 +141,17 @@ async def test_folders_that_workers_call_otherwise_are_mapped(
 ) -> None:
     there = tmp_path / "mnt"
     there.symlink_to(images)
-    line = ["upload", "images", images, "--batch-id", "mapped", "--cluster", cluster.address, *QUICK, "--path-map"]
+    line: Line = [
+        "upload",
+        "images",
+        images,
+        "--batch-id",
+        "mapped",
+        "--cluster",
+        cluster.address,
+        *QUICK,
+        "--path-map",
+    ]
     wrong = await commands.run(*line, f"{images}=/nowhere/at/all")
     assert (wrong.code, emulator.requests["put"]) == (2, 0), wrong
     assert "/nowhere/at/all" in wrong.err
@@ -154,7 +166,17 @@ async def test_a_limited_rate_is_shared_by_all_workers(
     large.mkdir()
     for number in range(12):
         (large / f"{number}.jpg").write_bytes(b"\xff\xd8" + os.urandom(250_000))
-    line = ["upload", "images", large, "--batch-id", "slow", "--cluster", cluster.address, "--json", "--no-wait"]
+    line: Line = [
+        "upload",
+        "images",
+        large,
+        "--batch-id",
+        "slow",
+        "--cluster",
+        cluster.address,
+        "--json",
+        "--no-wait",
+    ]
     began = time.monotonic()
     ended = await commands.run(*line, "--limit-rate", "500KB", "--shard-images", "1", seconds=SECONDS)
     assert (ended.code, ended.json["sent"]) == (0, 12), ended
@@ -168,7 +190,7 @@ async def test_files_that_change_are_sent_as_they_are_and_bad_ones_are_named(
     secret = odd / "secret.jpg"
     secret.write_bytes(b"\xff\xd8 cannot be read")
     (odd / "empty.jpg").write_bytes(b"")
-    line = ["upload", "images", odd, "--batch-id", "odd", "--cluster", cluster.address, *QUICK]
+    line: Line = ["upload", "images", odd, "--batch-id", "odd", "--cluster", cluster.address, *QUICK]
     ended = await commands.run(*line)
     assert (ended.code, ended.json["sent"]) == (3, 41), ended
     (odd / "img-00000.jpg").write_bytes(b"\xff\xd8 other than before")
@@ -181,7 +203,7 @@ async def test_a_run_goes_by_a_cluster_up_and_down(commands: Commands, emulator:
     real.mkdir()
     for number in range(30):
         (real / f"{number:03}.png").write_bytes(sample_image(number))
-    line = ["run", real, "-w", "detect", "-o", tmp_path / "results", "--cluster", "local:2", "--json"]
+    line: Line = ["run", real, "-w", "detect", "-o", tmp_path / "results", "--cluster", "local:2", "--json"]
     ended = await commands.run(*line, "--quiet-period", "100ms", seconds=SECONDS)
     assert (ended.code, ended.json["is_done"]) == (0, True), ended
     assert any(path.is_file() for path in (tmp_path / "results").rglob("*"))
@@ -195,7 +217,7 @@ async def test_videos_go_by_a_cluster(
     clips.mkdir()
     for number in range(6):
         (clips / f"clip-{number}.mp4").write_bytes(b"\0\0\0\x18ftypmp42" + os.urandom(50_000))
-    line = ["upload", "videos", clips, "--batch-id", "films", "--cluster", cluster.address, "--json"]
+    line: Line = ["upload", "videos", clips, "--batch-id", "films", "--cluster", cluster.address, "--json"]
     ended = await commands.run(*line, "--quiet-period", "100ms")
     assert (ended.code, ended.json["sent"]) == (0, 6), ended
     assert hashes_of(clips) == emulator.ledger("films").hashes
@@ -206,7 +228,7 @@ async def test_overload_of_the_store_slows_all_workers_down(
 ) -> None:
     emulator.faults.add("put:answer,status=429,retry-after=1,times=3")
     emulator.faults.add("put:answer,status=503,times=2")
-    line = ["upload", "images", images, "--batch-id", "busy", "--cluster", cluster.address, *QUICK]
+    line: Line = ["upload", "images", images, "--batch-id", "busy", "--cluster", cluster.address, *QUICK]
     ended = await commands.run(*line, seconds=SECONDS)
     assert (ended.code, ended.json["sent"]) == (0, IMAGES), ended
     assert ended.json["retries"] == {"store 429": 3, "store 503": 2}
@@ -219,6 +241,6 @@ async def test_dask_that_is_missing_is_told(commands: Commands, images: Path, tm
     (hidden / "distributed" / "__init__.py").write_text("raise ImportError('hidden')")
     begin = f"import sys; sys.path.insert(0, {str(hidden)!r})"
     program = (sys.executable, "-c", f"{begin}; from rfbulk.cli.main import main; main()")
-    line = ["upload", "images", images, "--batch-id", "none", "--cluster", "local:1"]
+    line: Line = ["upload", "images", images, "--batch-id", "none", "--cluster", "local:1"]
     ended = await commands.run(*line, program=program)
     assert (ended.code, "rfbulk[dask]" in ended.err) == (2, True), ended
