@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -79,22 +79,18 @@ class Automation:
             report = await self.client.export(output, self.results / batch)
             log.info("%s: %d files of results", batch, report.files)
 
-    @property
-    def app(self) -> web.Application:
-        """The application that listens and works. Mount it in yours, or serve it behind a server that speaks TLS."""
-        receiver = self.client.webhook(self.keys, on_notice=self.heard)
-
-        async def living(_app: web.Application) -> AsyncIterator[None]:
-            async with self.client, receiver:
-                looking = asyncio.create_task(self.look_again_and_again())
-                yield
-                looking.cancel()
-                await asyncio.gather(looking, return_exceptions=True)
-
-        app = web.Application()
-        app.cleanup_ctx.append(living)
-        app.add_subapp("/roboflow/", receiver.app)
-        return app
+    async def serve(self, port: int) -> None:
+        """Listen and work until cancelled. Put a server that speaks TLS in front; an application of yours will do."""
+        async with self.client, self.client.webhook(self.keys, on_notice=self.heard) as receiver:
+            app = web.Application()
+            app.add_subapp("/roboflow/", receiver.app)
+            runner = web.AppRunner(app)
+            await runner.setup()
+            try:
+                await web.TCPSite(runner, "127.0.0.1", port).start()
+                await self.look_again_and_again()
+            finally:
+                await runner.cleanup()
 
 
 def main() -> None:
@@ -110,7 +106,8 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO)
     keys = given.key_file.read_text().split()
     work = Automation(rfbulk.Client(), given.folder, given.results, given.workflow_id, keys, given.public_url)
-    web.run_app(work.app, host="127.0.0.1", port=given.port)
+    with suppress(KeyboardInterrupt):
+        asyncio.run(work.serve(given.port))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ from rfbulk.emulator import Emulator, EmulatorOptions
 from tests.crash.commands import KEY, Commands, Ended
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
-NO_PROXY = {"http_proxy": "", "https_proxy": "", "HTTP_PROXY": "", "HTTPS_PROXY": ""}
 
 
 @pytest.fixture
@@ -46,14 +45,14 @@ def ill(ended: Ended) -> list[str]:
 
 
 async def test_where_all_is_well_it_says_so(commands: Commands) -> None:
-    ended = await commands.run("doctor", "--json", **NO_PROXY)
+    ended = await commands.run("doctor", "--json")
     assert (ended.code, ill(ended), ended.err) == (0, [], "")
     assert "workspace emulator" in health_of(ended, "api key accepted")[1]
     assert health_of(ended, "api key") == ("well", "found in ROBOFLOW_API_KEY")
-    plain = await commands.run("doctor", **NO_PROXY)
+    plain = await commands.run("doctor")
     assert "ok   api key accepted: workspace emulator" in plain.out
     assert sorted((commands.state).glob(".doctor*")) == []
-    quiet = await commands.run("doctor", "--quiet", **NO_PROXY)
+    quiet = await commands.run("doctor", "--quiet")
     assert "ok  " not in quiet.out
 
 
@@ -137,8 +136,9 @@ async def test_few_open_files(commands: Commands) -> None:
 async def test_credentials_are_named_and_not_shown(commands: Commands) -> None:
     (commands.home / ".aws").mkdir()
     (commands.home / ".aws" / "credentials").write_text("[default]\naws_secret_access_key = s3cr3t\n")
-    more = {"AWS_ACCESS_KEY_ID": "AKIAEXAMPLE", "AZURE_STORAGE_CONNECTION_STRING": "AccountKey=k3y"}
-    ended = await commands.run("doctor", "--json", **more)
+    ended = await commands.run(
+        "doctor", "--json", AWS_ACCESS_KEY_ID="AKIAEXAMPLE", AZURE_STORAGE_CONNECTION_STRING="AccountKey=k3y"
+    )
     detail = health_of(ended, "cloud credentials")[1]
     assert detail == "s3:// AWS_ACCESS_KEY_ID, ~/.aws/credentials; az:// AZURE_STORAGE_CONNECTION_STRING"
     assert all(secret not in ended.out for secret in ("AKIAEXAMPLE", "s3cr3t", "k3y"))
