@@ -108,8 +108,9 @@ async def test_help_of_every_command_shows_an_example(commands: Commands) -> Non
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["batch", "--help"], ["checkpoint", "--help"]])
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     code = f"""
-import sys
+import os, sys
 sys.argv = ["rfbulk", *{arguments!r}]
+os._exit = sys.exit  # it would leave before we have looked
 from rfbulk.cli.main import main
 try:
     main()
