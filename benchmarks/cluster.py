@@ -47,7 +47,7 @@ from rfbulk.edge.checkpoint import Checkpoint, Identity, open_checkpoint
 from rfbulk.edge.clock import SystemClock
 from rfbulk.edge.known import KnownEntries
 from rfbulk.edge.ways import ways_of
-from rfbulk.events import Event, ShardSent
+from rfbulk.events import Event, ShardSent, UploadProgress
 from rfbulk.pipeline.ports import Ports
 from rfbulk.pipeline.upload import UploadRequest, upload
 from rfbulk.senders.inline import open_inline_sender
@@ -62,6 +62,7 @@ LINE = 100_000_000
 SITE = 1_250_000_000
 RAMP_SECONDS = 4.0
 FEWEST_AT_SITE = 8
+AHEAD_IMAGES = 200_000
 IN_A_PROCESS = 8
 SCHEDULER = ("--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--no-show", "--scheduler-file")
 WORKERS = (1, 2, 4, 8, 16, 32, 64)
@@ -100,9 +101,10 @@ class Measured:
 
 @dataclass(slots=True)
 class EndlessSource:
-    """Images without end, which are nowhere."""
+    """Images without end, which are nowhere. It keeps a little ahead of what is `sent`."""
 
     size: int
+    sent: list[int]
 
     @property
     def roots(self) -> tuple[bytes, ...]:
@@ -112,8 +114,9 @@ class EndlessSource:
     def scan(self) -> Iterator[_Group]:
         """Name them, five hundred at a time."""
         for number in range(0, 1 << 40, 500):
+            while number > self.sent[1] + AHEAD_IMAGES:
+                time.sleep(0.02)  # what is planned without being sent would be counted as the cost of what is sent
             yield _Group([self._entry(number + place) for place in range(500)])
-            time.sleep(0)  # the scan of a disk waits for it now and then
 
     def _entry(self, number: int) -> Entry:
         path = b"camera-%03d/day-%04d/frame-%09d.jpg" % (number % 100, number // 100_000, number)
@@ -226,10 +229,11 @@ async def measure(images: Images, workers: int, site: int, seconds: float) -> Me
             if isinstance(event, ShardSent):
                 sent[0] += 1
                 sent[1] += event.images
-                sent[2] += event.bytes
+            elif isinstance(event, UploadProgress):
+                sent[2] = event.bytes_on_the_wire
 
         async with (
-            _ports(address, images, Path(folder), on_event) as (ports, sender, checkpoint),
+            _ports(address, images, Path(folder), on_event, sent) as (ports, sender, checkpoint),
             anyio.create_task_group() as tasks,
         ):
             request = UploadRequest(
@@ -265,7 +269,7 @@ async def measure(images: Images, workers: int, site: int, seconds: float) -> Me
 
 @asynccontextmanager
 async def _ports(
-    address: str, images: Images, folder: Path, on_event: object
+    address: str, images: Images, folder: Path, on_event: object, sent: list[int]
 ) -> AsyncIterator[tuple[Ports, ClusterSender, asyncio.Future[float]]]:
     size: asyncio.Future[float] = asyncio.get_running_loop().create_future()
     manner = Manner(new_run(), Kind.FILES, chunk_bytes=CHUNK_BYTES)
@@ -289,7 +293,7 @@ async def _ports(
             ports = Ports(
                 service=WaitingService(),
                 sender=sender,
-                source=EndlessSource(images.size),
+                source=EndlessSource(images.size, sent),
                 checkpoint=checkpoint,
                 known=known,
                 clock=SystemClock(),
