@@ -122,7 +122,7 @@ async def test_the_automation_makes_results_of_folders_that_are_complete(
     key = tmp_path / "publishable.key"
     key.write_text(PUBLISHABLE)
     port, results = a_port(), tmp_path / "results"
-    line = [tmp_path / "cameras", "--results", results, "--workflow-id", "detect", "--key-file", key]
+    line: list[str | Path] = [tmp_path / "cameras", "--results", results, "--workflow-id", "detect", "--key-file", key]
     line += ["--public-url", f"http://127.0.0.1:{port}/roboflow/", "--port", str(port)]
     async with commands.started(*line, program=example("recurring")) as running:
         await running.said("files of results", seconds=40)
