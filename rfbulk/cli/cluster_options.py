@@ -111,3 +111,9 @@ def cluster_from(values: dict[str, Any]) -> ClusterOptions | None:
         allow_insecure=values["allow_insecure_cluster"],
         wait_seconds=values["cluster_wait"],
     )
+
+
+def check_against_reference(context: click.Context, values: dict[str, Any]) -> None:
+    """Refuse what would be without effect: by reference nothing is sent from here, and a list is not shared."""
+    if values["by_reference"] and (values["cluster"] or values["partition"]):
+        raise click.UsageError("--cluster and --partition are for what is sent, not for --by-reference", context)

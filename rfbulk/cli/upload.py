@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from rfbulk.cli.by_reference import preview_refer, refer
+from rfbulk.cli.cluster_options import check_against_reference
 from rfbulk.cli.options import CONTEXT, ExitCode, global_options, globals_of
 from rfbulk.cli.printing import plain, print_json, print_preview, print_report
 from rfbulk.cli.progress import progress_printer
@@ -86,6 +87,7 @@ def _begin(
 ) -> int:
     options = globals_of(context)
     is_dry = values.pop("dry_run")
+    check_against_reference(context, values)
     if values["by_reference"] and is_dry:
         return preview_refer(context, options, list(source), media.kind, values)
     if values["by_reference"] and batch_id is not None:
