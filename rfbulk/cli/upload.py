@@ -58,6 +58,7 @@ def images(context: click.Context, /, source: tuple[str, ...], batch_id: str | N
     rfbulk upload images gs://bucket/photos/ --batch-id spring --by-reference
     rfbulk upload images /shared/photos --batch-id spring --cluster tls://head:8786
     rfbulk upload images /shared/photos --batch-id spring --partition 2/20
+    rfbulk upload images photos --batch-id spring --retry-failed
     """
     return _begin(context, IMAGES, source, batch_id, values)
 

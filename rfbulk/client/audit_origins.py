@@ -193,6 +193,7 @@ def open_origin(
     try:
         opened = open_sources(sources, selection, origin.names(options), context.settings, media)
     except SourceError as error:
-        error.advice = f"{error.advice}; --no-source compares without it"
+        if origin.given is None:
+            error.advice = f"{error.advice}; --no-source compares without it"
         raise
     return SourceAccount(opened.source, origin.number, book, selection)
