@@ -85,7 +85,9 @@ class Origin:
         """How its files are named."""
         recorded = self.facts.get("names", "auto")
         known: tuple[Names, ...] = ("auto", "path", "basename")
-        return options.names or next((each for each in known if each == recorded), "auto")
+        if options.names is not None:
+            return options.names
+        return next((each for each in known if each == recorded), "auto")
 
     def media(self, content: str) -> Media:
         """Of what its sources are: of images or videos. `content` is what the batch holds."""

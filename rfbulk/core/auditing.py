@@ -109,6 +109,11 @@ class Group(msgspec.Struct):
     named: list[NamedFile] = []
     listed: dict[str, int] = {}
 
+    @property
+    def files(self) -> list[Found | SentFile | NamedFile]:
+        """All files that bear the name, those that were sent first."""
+        return [*self.sent, *self.named, *self.found]
+
 
 class Doubt(msgspec.Struct, frozen=True):
     """A file that was sent and that the scan has not met: whoever can look at it says what is true of it."""
@@ -234,7 +239,7 @@ def judge(group: Group, terms: Terms, books: Books) -> Iterator[Difference | Dou
 
 
 def _judge_listing(group: Group, terms: Terms, books: Books) -> Iterator[Difference]:
-    ours = {each.name for each in [*group.sent, *group.named, *group.found]}
+    ours = {each.name for each in group.files}
     for name, count in group.listed.items():
         books.listed += count
         books.repeated += count - 1
@@ -303,7 +308,8 @@ def _judge_sources(group: Group, terms: Terms, books: Books) -> Iterator[Differe
     by_file: dict[FileKey, list[SentFile]] = defaultdict(list)
     for each in arrived:
         by_file[_file(each)].append(each)
-    unfinished = {_file(each) for each in [*group.sent, *group.named]} - set(by_file)
+    told: list[SentFile | NamedFile] = [*group.sent, *group.named]
+    unfinished = {_file(each) for each in told} - set(by_file)
     spare = dict(group.listed)
     for each in arrived:
         spare[each.name] = spare.get(each.name, 0) - 1
@@ -349,7 +355,7 @@ def _file(each: Found | SentFile | NamedFile) -> FileKey:
 
 def _path_of(group: Group, name: str, terms: Terms) -> str:
     """Return the file behind a name, empty if none is known."""
-    for each in [*group.sent, *group.named, *group.found]:
+    for each in group.files:
         if each.name == name:
             return terms.shown(each)
     return ""

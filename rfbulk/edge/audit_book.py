@@ -211,7 +211,8 @@ def _plain(text: str) -> bytes:
 
 def _grouped(lines: Iterator[bytes]) -> Iterator[tuple[bytes, list[bytes]]]:
     """Gather the lines of each name. A name's lines are neighbours, since no name holds a NUL, and none is smaller."""
-    key, gathered = b"", []
+    key = b""
+    gathered: list[bytes] = []
     for line in lines:
         own, _, rest = line.partition(b"\0")
         if own != key:

@@ -70,6 +70,6 @@ def _take(steps: list[Step], name: str, work: Callable[[], str]) -> bool:
     except ssl.SSLCertVerificationError as error:
         failure = f"it cannot prove who it is: {error.verify_message}"
     except (OSError, UnicodeError) as error:
-        failure = str(getattr(error, "strerror", "") or error or type(error).__name__)
+        failure = getattr(error, "strerror", None) or str(error) or type(error).__name__
     steps.append(Step(name, detail, (time.perf_counter() - began) * 1000, failure))
     return not failure
