@@ -15,6 +15,7 @@ let shelf = null;
 let filter = "all";
 let chosen = location.hash.slice(1) ? decodeURIComponent(location.hash.slice(1)) : null;
 let asked = 0;
+let restedAt = 0; // a checkpoint is read again no sooner: what is large to read is read seldom
 let running = "";
 
 follow("/events", {
@@ -22,7 +23,7 @@ follow("/events", {
     shelf = frame;
     rows = frame.rows;
     render();
-    if (chosen) look();
+    if (chosen && performance.now() >= restedAt) look();
   },
   onLink({ isOpen, lostAt }) {
     at("link").textContent = isOpen ? "live" : `not reached since ${clock(lostAt / 1000)}; trying again`;
@@ -121,7 +122,10 @@ async function look(isMoved = false) {
   heading(row);
   if (isMoved) at("one").focus();
   const number = ++asked;
+  const began = performance.now();
+  restedAt = Infinity;
   const answer = await fetch(`/detail/${encodeURIComponent(chosen)}`).catch(() => null);
+  restedAt = performance.now() + Math.max(2000, 10 * (performance.now() - began));
   if (!answer?.ok || number !== asked) return;
   draw(row, await answer.json());
 }
