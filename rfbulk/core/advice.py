@@ -85,7 +85,7 @@ def expected_from(measured: Measured, work: Work, origin: str, limit_rate: int |
     by_bytes, by_files = work.bytes / rate, work.files * measured.seconds / measured.files
     least, most = min(by_bytes, by_files) / DIFFERENCE, max(by_bytes, by_files) * DIFFERENCE
     if rate == limit_rate:  # nothing makes it faster than that
-        least = by_bytes
+        least, origin = by_bytes, "as --limit-rate allows"
     return Expected(Forecast((by_bytes + max(by_bytes, by_files)) / 2, least, most), rate, origin)
 
 

@@ -52,6 +52,7 @@ class Adviser:
     _is_sending: bool = True
     _began: float | None = None
     _last: UploadProgress | None = None
+    _sent_until: float = 0.0
     _history: History = field(default_factory=History)
     _has_advised: bool = False
     _has_warned: bool = False
@@ -59,8 +60,10 @@ class Adviser:
     def take(self, event: Event) -> None:
         """Hand an event on, and advise if it is time."""
         self.tell(event)
-        if isinstance(event, UploadProgress) and self._is_sending:
-            self._note(event)
+        if isinstance(event, UploadProgress):
+            self._last = event
+            if self._is_sending:
+                self._note(event)
         elif isinstance(event, BatchExpires):
             self._expires_at = event.seconds
         elif isinstance(event, PhaseChanged) and event.phase in {"confirming", "stopping", "done"}:
@@ -71,12 +74,12 @@ class Adviser:
         """What this run has sent in how many seconds of sending."""
         if self._last is None or self._began is None:
             return Measured(0.0, 0, 0)
-        last = self._last
+        last = self._last  # it may have come after the sending, and has what the last shards brought
         done = last.bytes_sent - last.bytes_before
-        return Measured(last.seconds - self._began, done, last.images_sent - last.images_before)
+        return Measured(self._sent_until - self._began, done, last.images_sent - last.images_before)
 
     def _note(self, event: UploadProgress) -> None:
-        self._last = event
+        self._sent_until = event.seconds
         if self._began is None:
             if not event.bytes_on_the_wire:
                 return

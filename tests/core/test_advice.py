@@ -56,8 +56,9 @@ def expected(seconds: float, least: float | None = None, most: float | None = No
 def test_an_earlier_run_lets_expect_what_its_bytes_and_its_files_say(
     measured: Measured, limit_rate: int | None, bounds: tuple[float, float, float], rate: float
 ) -> None:
-    found = expected_from(measured, WORK, "", limit_rate)
+    found = expected_from(measured, WORK, "as measured", limit_rate)
     assert found is not None
+    assert found.origin == ("as --limit-rate allows" if rate == 5.0 else "as measured")
     assert bounds == pytest.approx((found.forecast.least, found.forecast.seconds, found.forecast.most))
     assert rate * MIB == found.bytes_per_second
 

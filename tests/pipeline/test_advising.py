@@ -115,8 +115,8 @@ def test_what_was_measured_is_of_this_run_and_of_its_sending_alone() -> None:
     measured = operator.adviser.measured
     assert (measured.seconds, measured.bytes) == (19.5, 20 * MIB)
     operator.adviser.take(PhaseChanged("confirming"))
-    operator.adviser.take(replace(operator.now, seconds=900.0))
-    assert measured == operator.adviser.measured
+    operator.adviser.take(replace(operator.now, seconds=900.0, bytes_sent=operator.now.bytes_sent + MIB))
+    assert operator.adviser.measured == Measured(19.5, 21 * MIB, measured.files), "its last shard ended it"
 
 
 def test_a_run_that_sent_nothing_has_measured_nothing() -> None:
