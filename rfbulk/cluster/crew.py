@@ -206,6 +206,7 @@ class Crew:
     def _take_news(self, message: Any) -> None:
         news = decode_news(message)
         self._hear_hands(news.hands)
+        self._cpu[news.hands] = max(news.cpu_seconds, self._cpu.get(news.hands, 0.0))
         if isinstance(news, Moved):
             for key, count in news.counts:
                 if (found := self._under_way.get(key)) is not None:

@@ -144,8 +144,10 @@ class Hands:
     def _tell_moved(self, running: Sequence[tuple[tuple[str, int], _Attempt]]) -> None:
         for run in {run for (run, _), _ in running}:
             counts = tuple((key, attempt.take()) for (of, key), attempt in running if of == run)
+            craft = self._crafts.get(run)
+            moved = Moved(self.id, counts, craft.cpu_seconds if craft else 0.0)
             with contextlib.suppress(Exception):  # the connection to the scheduler is gone: Dask ends the worker
-                self._worker.log_event(topic_of(run), encode(Moved(self.id, counts)))
+                self._worker.log_event(topic_of(run), encode(moved))
 
     def _is_unwanted(self, task: str) -> bool:
         """A task that nobody waits for any more is forgotten by the scheduler, who tells its worker."""

@@ -100,6 +100,7 @@ class Moved(msgspec.Struct, frozen=True, tag=True):
 
     hands: str
     counts: tuple[tuple[int, int], ...]
+    cpu_seconds: float = 0.0
 
 
 class Ended(msgspec.Struct, frozen=True, tag=True):

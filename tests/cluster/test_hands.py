@@ -16,7 +16,10 @@ from rfbulk.edge.lines import Call
 
 pytest.importorskip("distributed", reason="CLUSTERS ARE NOT TESTED: Dask is not installed; pip install 'rfbulk[dask]'")
 from rfbulk.cluster.crafts import Craft
+from rfbulk.cluster.crew import why_silent, why_unfit
 from rfbulk.cluster.hands import Hands
+from rfbulk.cluster.probing import Seen, versions
+from rfbulk.core.cluster_report import ClusterReport, WorkerReport
 
 SECRET = "X-Goog-Signature=canary"
 GRANT = Grant(SignedUrl(f"https://store.test/x?{SECRET}"), {}, None, None, once_only=True)
@@ -126,3 +129,31 @@ def test_a_parcel_shows_nothing_of_what_it_holds_and_arrives_whole() -> None:
     arrived = pickle.loads(pickle.dumps(parcel))  # noqa: S301 - our own
     assert lot == decode_lot(arrived.open())
     assert SECRET not in repr(decode_lot(arrived.open()))
+
+
+def seen(version: str, *faults: str) -> Seen:
+    return Seen("hands", "host", 1, {"rfbulk": version}, faults)
+
+
+def test_a_worker_of_another_version_gets_no_work_and_one_without_rfbulk_neither() -> None:
+    here = versions()["rfbulk"]
+    assert why_unfit(seen(here)) == ""
+    assert f"it has rfbulk 9.9, here is {here}" == why_unfit(seen("9.9"))
+    assert why_unfit(seen(here, "/photos is not there")) == "/photos is not there"
+    assert "install rfbulk[dask] there" in why_silent(ModuleNotFoundError("rfbulk"))
+    assert "TimeoutError" in why_silent(TimeoutError())
+
+
+def test_what_is_odd_of_a_cluster_is_told_and_hinders_nothing() -> None:
+    workers = [
+        WorkerReport("tcp://a:1", 2, host="a", versions={"python": "3.12.1", "rfbulk": "1"}, clock_seconds=-90.0),
+        WorkerReport("tcp://b:1", 2, host="b", versions={"python": "3.11.7"}, bytes_per_second=1e8, other_inodes=True),
+        WorkerReport("tcp://c:1", 2, host="c", bytes_per_second=1e8, faults=["its mount hangs"]),
+    ]
+    report = ClusterReport("tcp://s:1", {"python": "3.11.7", "rfbulk": "1"}, workers, 0.9e8)
+    told = report.find_oddities()
+    assert (report.fit, report.threads, len(told)) == (2, 4, 4)
+    assert told[0] == "a has python 3.12.1, here is 3.11.7"
+    assert "90 s behind" in told[1]
+    assert "inodes" in told[2]
+    assert "one line" in told[3]

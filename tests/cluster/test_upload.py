@@ -14,6 +14,7 @@ import pytest
 
 from rfbulk.emulator import Emulator
 from tests.crash.commands import Commands, Ended, closes, hashes_of, until, write_images
+from tests.crash.test_sending_processes import children_of, runs
 from tests.support.clusters import RealCluster, real_cluster
 
 pytest.importorskip("distributed", reason="CLUSTERS ARE NOT TESTED: Dask is not installed; pip install 'rfbulk[dask]'")
@@ -137,3 +138,27 @@ async def test_an_interrupt_ends_it_promptly_and_nothing_is_left_in_doubt(
     assert "Traceback" not in ended.err
     emulator.faults.clear()
     assert_whole(await commands.run(*line(images, cluster.address), seconds=SECONDS), emulator, images)
+
+
+async def test_a_local_cluster_mends_itself_and_dies_with_its_coordinator(
+    commands: Commands, emulator: Emulator, images: Path
+) -> None:
+    emulator.faults.add(SLOW)
+    async with commands.started(*line(images, "local:2")) as running:
+        await until(lambda: emulator.requests["put"] > 10, SECONDS)
+        scheduler, *workers = sorted(children_of(running.process.pid))
+        assert len(workers) == 2
+        os.kill(workers[0], signal.SIGKILL)
+        await until(lambda: len(set(children_of(running.process.pid)) - {scheduler, *workers}) == 1, SECONDS)
+        os.kill(scheduler, signal.SIGKILL)
+        ended = await running.ended(SECONDS)
+    assert_whole(ended, emulator, images)
+    emulator.faults.clear()
+    emulator.faults.add("put:slow,bytes-per-second=4000,times=forever")
+    before = emulator.requests["put"]
+    async with commands.started(*line(images, "local:2", "--restart")) as running:
+        await until(lambda: emulator.requests["put"] > before + 2, SECONDS)
+        children = children_of(running.process.pid)
+        running.signal(signal.SIGKILL)
+        await running.ended()
+        await until(lambda: not any(map(runs, children)), SECONDS)
