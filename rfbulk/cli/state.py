@@ -38,7 +38,12 @@ PHASES: Final[dict[Phase, str]] = {
     "done": "done",
 }
 
-AWAITED: Final = {"upload": "looking at the batch", "start": "starting the job", "wait": "waiting for the job"}
+AWAITED: Final = {
+    "upload": "looking at the batch",
+    "start": "starting the job",
+    "wait": "waiting for the job",
+    "export": "looking for the results",
+}
 """What a step of a run does before it tells more of itself."""
 
 VISIBLE: Final[frozenset[type]] = frozenset(

@@ -235,6 +235,7 @@ def test_what_comes_after_a_job_is_shown_in_its_place() -> None:
 def test_what_a_step_of_a_run_does_is_shown_with_it() -> None:
     assert line_of(after(RunStepped("wait"), JOB)).startswith("wait: job j-1: running")
     assert line_of(after(RunStepped("upload"), PhaseChanged("sending"))) == "upload: looking at the batch"
+    assert line_of(after(PhaseChanged("done"), RunStepped("export"))) == "export: looking for the results"
 
 
 def test_the_numbers_of_a_transfer_that_has_ended_are_not_shown_of_the_next() -> None:
