@@ -93,7 +93,9 @@ def _print(options: Globals, finding: Finding) -> None:
 
 
 def _sign(health: Health) -> str:
-    return click.style(SIGNS[health], fg=COLOURS.get(health)) if _is_drawn() else WORDS[health]
+    if not _is_drawn():
+        return WORDS[health]
+    return SIGNS[health] if os.environ.get("NO_COLOR") else click.style(SIGNS[health], fg=COLOURS.get(health))
 
 
 def _is_drawn() -> bool:

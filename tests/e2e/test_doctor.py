@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from rfbulk.core.checkup import Health
+from rfbulk.core.urls import url_of
 from rfbulk.emulator import Emulator, EmulatorOptions
 from tests.crash.commands import KEY, Commands, Ended
+from tests.support.tls_front import tls_front
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -118,6 +120,16 @@ async def test_authorities_that_cannot_be_read(commands: Commands, tmp_path: Pat
     bad.write_text("no certificate")
     ended = await commands.run("doctor", "--json", "--ca-file", bad)
     assert (ended.code, ill(ended)) == (2, ["way to the service"])
+
+
+async def test_a_certificate_that_nobody_vouches_for(commands: Commands, emulator: Emulator, tmp_path: Path) -> None:
+    with tls_front(tmp_path, url_of(emulator.url).port) as (address, authority):
+        commands.url = address
+        ended = await commands.run("doctor", "--json")
+        assert (ended.code, ill(ended)) == (5, ["certificate of the service"])
+        ended = await commands.run("doctor", "--json", "--ca-file", authority)
+        assert (ended.code, ill(ended)) == (0, [])
+        assert health_of(ended, "certificate authorities")[1].endswith(f"--ca-file {authority}")
 
 
 async def test_a_state_folder_that_cannot_be_used(commands: Commands, tmp_path: Path) -> None:
