@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass, field
@@ -9,10 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-import anyio
-import anyio.to_thread
 import platformdirs
 
+from rfbulk.edge.threads import ended_of, start_thread
 from rfbulk.events import OnEvent, ignore
 from rfbulk.pipeline.bell import Bell
 from rfbulk.pipeline.paging import walk_pages
@@ -73,13 +73,23 @@ class Context:
 
 @asynccontextmanager
 async def entered_in_thread(manager: AbstractContextManager[T]) -> AsyncIterator[T]:
-    """Enter and leave a checkpoint in a thread: both block on the disk. It is left whatever is cancelled."""
-    entered = await anyio.to_thread.run_sync(manager.__enter__)
+    """Enter and leave a checkpoint in a thread: both block on the disk. It is left whatever is cancelled.
+
+    A task's own `cancel` reaches through every shield, also while the thread enters: what it enters is left then, or
+    its lock would keep everybody out for as long as this process lives.
+    """
+    entering = start_thread(manager.__enter__, name="rfbulk-open")
+    leave = partial(manager.__exit__, None, None, None)
+    try:
+        entered = await ended_of(entering)
+    except asyncio.CancelledError:
+        if entering.exception() is None:
+            await ended_of(start_thread(leave, name="rfbulk-close"))
+        raise
     try:
         yield entered
     finally:
-        with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(manager.__exit__, None, None, None)
+        await ended_of(start_thread(leave, name="rfbulk-close"))
 
 
 def state_dir(settings: Settings) -> Path:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
-from rfbulk.client.context import Context, Reach, inbox_dir
+from rfbulk.client.context import Context, Reach, entered_in_thread, inbox_dir
 from rfbulk.client.standing import work_off
 from rfbulk.core.failpoints import Failpoint, pass_by
 from rfbulk.core.jobs import job_id as checked_job_id
@@ -137,14 +137,7 @@ class WebhookReceiver:
 
     async def _open(self, stack: AsyncExitStack) -> Inbox:
         manager = open_inbox(self._folder, follows=self._follow is not None, flows=self._standing is not None)
-        inbox = await anyio.to_thread.run_sync(manager.__enter__)
-
-        async def close() -> None:
-            with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(manager.__exit__, None, None, None)
-
-        stack.push_async_callback(close)
-        return inbox
+        return await stack.enter_async_context(entered_in_thread(manager))
 
     def _on_kept(self, notice: Notice, delivery: Delivery) -> None:
         if delivery is Delivery.CONFLICTING:

@@ -45,6 +45,24 @@ async def call_in_thread(work: Callable[[], T], call: Call, *, name: str) -> T:
     return ended.result()
 
 
+async def ended_of(ended: asyncio.Future[T]) -> T:
+    """Wait for the end of a thread that must not be left behind, whatever is cancelled; return what it returns.
+
+    A cancellation is heard when it has ended, and comes out then.
+    """
+    cancelled: asyncio.CancelledError | None = None
+    with anyio.CancelScope(shield=True):
+        while not ended.done():
+            try:
+                await asyncio.wait([ended])
+            except asyncio.CancelledError as error:
+                cancelled = error
+    if cancelled is not None:
+        ended.exception()  # nobody else asks for it
+        raise cancelled
+    return ended.result()
+
+
 def start_thread(work: Callable[[], T], *, name: str) -> asyncio.Future[T]:
     """Start `work` in a thread of its own.
 
@@ -68,5 +86,8 @@ def start_thread(work: Callable[[], T], *, name: str) -> asyncio.Future[T]:
 
 
 def _hear(ended: asyncio.Future[T]) -> None:
-    """Work that was called off ends with an error that nobody else asks for."""
-    ended.exception()
+    """Work that was called off ends with an error that nobody else asks for, or gives what nobody will close."""
+    if not ended.cancelled() and ended.exception() is None:
+        close = getattr(ended.result(), "close", None)
+        if callable(close):
+            close()

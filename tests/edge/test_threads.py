@@ -6,12 +6,14 @@ import sys
 import threading
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
 from rfbulk.edge import threads
 from rfbulk.edge.lines import Call, CalledOff
 from rfbulk.edge.threads import call_in_thread, start_thread
+from tests.crash.commands import until
 
 pytestmark = pytest.mark.anyio
 
@@ -110,3 +112,26 @@ def test_a_thread_that_hangs_does_not_keep_the_host_from_its_exit() -> None:
     """Those of an executor are joined when the interpreter exits, for ever if need be."""
     ended = subprocess.run([sys.executable, "-c", LEAVING], capture_output=True, timeout=30, check=False, text=True)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "left\n", "")
+
+
+async def test_what_comes_of_work_that_was_called_off_is_closed() -> None:
+    """Open folders that nobody has would stay open."""
+    begun, goes_on, closed = threading.Event(), threading.Event(), threading.Event()
+
+    class Opened:
+        def close(self) -> None:
+            closed.set()
+
+    def work() -> Opened:
+        begun.set()
+        goes_on.wait(10)
+        return Opened()
+
+    task = asyncio.ensure_future(call_in_thread(work, a_call(), name=NAME))
+    await until(begun.is_set)
+    task.cancel()
+    await anyio.lowlevel.checkpoint()
+    goes_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await until(closed.is_set)
