@@ -41,7 +41,7 @@ def anyio_backend() -> tuple[str, dict[str, bool]]:
 
 
 @pytest.fixture
-def canaries(monkeypatch: pytest.MonkeyPatch) -> Iterator[Canaries]:
+def canaries(monkeypatch: pytest.MonkeyPatch) -> Canaries:
     """All secrets that there are; each signature as soon as the service has made it."""
     found = Canaries()
     for name, secret in {"api key": KEY, "publishable key": PUBLISHABLE, "proxy": PROXY_PASSWORD, **OTHERS}.items():
@@ -74,11 +74,15 @@ class Listener:
     names: Iterator[int] = field(default_factory=itertools.count)
 
     async def run(
-        self, *arguments: str | Path, program: tuple[str, ...] = RFBULK, talks: bool = True, **environment: str
+        self,
+        *arguments: str | Path,
+        program: tuple[str, ...] = RFBULK,
+        talks: bool = True,
+        environment: dict[str, str] | None = None,
     ) -> Ended:
         """Run a command as loudly as it can be, with a log, and look at its processes meanwhile."""
-        log = ["-vv", "--log-file", self.logs / f"{next(self.names)}.jsonl"] if talks else []
-        given = OTHERS | {"TMPDIR": str(self.logs)} | environment
+        log: list[str | Path] = ["-vv", "--log-file", self.logs / f"{next(self.names)}.jsonl"] if talks else []
+        given = OTHERS | {"TMPDIR": str(self.logs)} | (environment or {})
         async with (
             self.commands.started(*arguments, *log, program=program, cwd=None, **given) as running,
             watched(running.process.pid, self.processes),

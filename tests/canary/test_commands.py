@@ -19,6 +19,7 @@ from tests.support.batches import results_batch
 from tests.support.clips import write_clips
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
+Words = list[str | Path]
 QUICK = ("--quiet-period", "100ms")
 SIGNED = f"https://store.example/o?X-Goog-Credential=me&X-Goog-Signature={PLANTED}"
 XML = f"<?xml version='1.0'?><Error><Code>AccessDenied</Code><Message>not at {SIGNED}</Message></Error>"
@@ -47,8 +48,8 @@ def fault(operation: str, status: int, body: str, times: int | None = 1) -> Faul
 async def test_uploads(user: Listener, emulator: Emulator) -> None:
     home = user.commands.home
     images = write_images(home / "images", 40)
-    told = ["--report", home / "report.jsonl", "--report-html", home / "report.html"]
-    line = ["upload", "images", images, "-b", "a", "--shard-images", "10", *QUICK]
+    told: Words = ["--report", home / "report.jsonl", "--report-html", home / "report.html"]
+    line: Words = ["upload", "images", images, "-b", "a", "--shard-images", "10", *QUICK]
     emulator.faults.add(fault("put", 403, XML), "put:swallow", "put:status=503")
     assert (await user.run(*line, *told, "--processes", "2")).code == 0
     assert user.processes.environments, "worker processes were seen"
@@ -94,7 +95,7 @@ async def test_ingests(user: Listener) -> None:
 
 async def test_a_list_that_is_signed_itself(user: Listener) -> None:
     """It stands in the command's arguments, where the user has put it; nowhere else."""
-    line = ["upload", "references", SIGNED, "-b", "b", "--kind", "videos", "--timeout", "1s", *QUICK]
+    line: Words = ["upload", "references", SIGNED, "-b", "b", "--kind", "videos", "--timeout", "1s", *QUICK]
     assert (await user.run(*line)).code in {0, 3, 6, 7}
     user.processes.command_lines.clear()
     user.is_clean()
@@ -105,7 +106,14 @@ async def test_exports_and_runs(user: Listener, emulator: Emulator) -> None:
     parts, _ = results_batch()
     await emulator.add_batch("results", parts=parts)
     emulator.faults.add(fault("download", 403, XML), "download:expired", "download:swallow")
-    told = ["--report", home / "report.jsonl", "--report-html", home / "report.html", "--merge", home / "all.jsonl"]
+    told: Words = [
+        "--report",
+        home / "report.jsonl",
+        "--report-html",
+        home / "report.html",
+        "--merge",
+        home / "all.jsonl",
+    ]
     assert (await user.run("export", "results", home / "out", *told, "--processes", "2")).code == 0
     assert (await user.run("export", "results", home / "out", "--json")).code == 0
     (home / "pictures").mkdir()
@@ -126,8 +134,8 @@ async def test_receiving_notifications(user: Listener, emulator: Emulator, canar
     home = user.commands.home
     wrong = canaries.add("wrong key", "canary-wrong-key-0123456789")
     (home / "publishable.key").write_text(PUBLISHABLE)
-    line = ["webhook", "serve", "--port", "0", "--key-file", home / "publishable.key", "--exec", "env", "-vv"]
-    async with user.commands.started(*line, **user_environment()) as running:
+    line: Words = ["webhook", "serve", "--port", "0", "--key-file", home / "publishable.key", "--exec", "env", "-vv"]
+    async with user.commands.started(*line) as running:
         said = await until(running.out.read_text)
         url = said.split(" at ")[1].split(";")[0]
         async with aiohttp.ClientSession() as session:
@@ -137,10 +145,6 @@ async def test_receiving_notifications(user: Listener, emulator: Emulator, canar
         running.process.terminate()
         await running.ended()
     user.is_clean()
-
-
-def user_environment() -> dict[str, str]:
-    return {"SOMEBODYS_TOKEN": "not looked for where a command of the user's is run"}
 
 
 # what fails
@@ -192,7 +196,7 @@ async def test_answers_that_quote_secrets(
 async def test_redirects_that_carry_secrets(user: Listener, emulator: Emulator) -> None:
     where = (("Location", SIGNED),)
     for operation in ("workspace", "grant", "put"):
-        emulator.faults.add(Fault(operation, "answer", status=307, headers=where, times=None))  # type: ignore[arg-type]
+        emulator.faults.add(Fault(operation, "answer", status=307, headers=where, times=None))
         await fails(user, "--retry-for", "1s")
         emulator.faults.clear()
     user.is_clean(unfinished=True)
@@ -202,7 +206,7 @@ async def fails(user: Listener, *more: str) -> Ended:
     images = user.commands.home / "images"
     if not images.exists():
         write_images(images, 4)
-    told = ["--report", user.commands.home / "report.jsonl"]
+    told: Words = ["--report", user.commands.home / "report.jsonl"]
     ended = await user.run("upload", "images", images, "-b", "a", *QUICK, "--timeout", "1s", *told, *more)
     assert ended.code not in {0, 2}, ended
     assert "Traceback" not in ended.err
@@ -213,7 +217,7 @@ async def test_downloads_that_fail(user: Listener, emulator: Emulator) -> None:
     parts, _ = results_batch()
     await emulator.add_batch("results", parts=parts)
     emulator.faults.add(fault("download", 400, XML, times=None))
-    told = ["--report", user.commands.home / "report.jsonl"]
+    told: Words = ["--report", user.commands.home / "report.jsonl"]
     ended = await user.run("export", "results", user.commands.home / "out", "--retry-for", "1s", "-vv", *told)
     assert ended.code not in {0, 2}, ended
     user.is_clean()
@@ -225,8 +229,8 @@ async def test_a_proxy_with_a_password(user: Listener, emulator: Emulator, proxy
     port = "9" if proxy == "nobody" else emulator.url.rpartition(":")[2]
     url = f"http://me:{PROXY_PASSWORD}@127.0.0.1:{port}"
     images = write_images(user.commands.home / "images", 2)
-    line = ["upload", "images", images, "-b", "a", "--api-url", "https://api.example", "--retry-for", "1s"]
-    ended = await user.run(*line, HTTPS_PROXY=url, https_proxy=url)
+    line: Words = ["upload", "images", images, "-b", "a", "--api-url", "https://api.example", "--retry-for", "1s"]
+    ended = await user.run(*line, environment={"HTTPS_PROXY": url, "https_proxy": url})
     assert ended.code in {1, 4, 5}, ended
     user.is_clean()
 
@@ -238,7 +242,7 @@ async def test_clouds_that_are_not_there(user: Listener, source: str, way: tuple
     clouds = {"AWS_ACCESS_KEY_ID": "me", "AWS_REGION": "us-east-1", "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
     clouds |= {"GOOGLE_BASE_URL": "http://127.0.0.1:9", "AZURE_STORAGE_ENDPOINT": "http://127.0.0.1:9/me"}
     clouds |= {"AZURE_STORAGE_ACCOUNT_NAME": "me"}
-    ended = await user.run("upload", "images", source, "-b", "a", "--retry-for", "1s", *way, **clouds)
+    ended = await user.run("upload", "images", source, "-b", "a", "--retry-for", "1s", *way, environment=clouds)
     assert ended.code in {1, 2, 4, 5}, ended
     user.is_clean()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import sqlite3
 import subprocess
 import sys
@@ -75,7 +76,7 @@ def test_what_an_exception_came_from_is_looked_at(canaries: Canaries) -> None:
             try:
                 int(SECRET)
             except ValueError:
-                {}["b"]
+                os.environ["NO_SUCH_VARIABLE"]
         except KeyError as error:
             raise RuntimeError("c") from error
 
