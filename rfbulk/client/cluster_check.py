@@ -12,7 +12,7 @@ import anyio
 import anyio.to_thread
 import msgspec
 
-from rfbulk.client.clustering import first_entries
+from rfbulk.client.clustering import first_entries, load_dask
 from rfbulk.client.sources import Source, in_own_thread, open_sources
 from rfbulk.core.grants import UrlFault, check_url
 from rfbulk.core.limits import batch_id as checked_batch_id
@@ -51,6 +51,7 @@ async def check_cluster(
         UsageError: the cluster, the source or the target cannot be used.
         TroublePassing: the cluster cannot be reached, or has no workers.
     """
+    await anyio.to_thread.run_sync(load_dask)
     from rfbulk.cluster.checking import Speed, check  # noqa: PLC0415 - loads Dask, an extra
     from rfbulk.cluster.link import with_client  # noqa: PLC0415
 

@@ -43,6 +43,7 @@ async def cluster_sender(
         UsageError: the cluster cannot be used, or none of its workers fits.
         TroublePassing: it cannot be reached, or has no workers.
     """
+    await anyio.to_thread.run_sync(load_dask)
     from rfbulk.cluster.sending import open_cluster_sender, sample_of  # noqa: PLC0415 - loads Dask, an extra
 
     if options.cluster is None:
@@ -85,6 +86,7 @@ async def cluster_receiver(
         UsageError: the cluster cannot be used, or none of its workers fits.
         TroublePassing: it cannot be reached, or has no workers.
     """
+    await anyio.to_thread.run_sync(load_dask)
     from rfbulk.cluster.parcels import Kind, Manner  # noqa: PLC0415 - as above
     from rfbulk.cluster.receiving import open_cluster_receiver  # noqa: PLC0415
     from rfbulk.cluster.sending import new_run  # noqa: PLC0415
@@ -137,6 +139,17 @@ async def manner_of(context: Context, opened: Opened, form: Form, options: Uploa
         rate=options.limit_rate,
         allow_http=settings.allow_http,
     )
+
+
+def load_dask() -> None:
+    """Load what clusters need, which takes half a second.
+
+    Raises:
+        UsageError: it is missing.
+    """
+    from rfbulk.cluster.dask_client import library  # noqa: PLC0415 - an extra
+
+    library()
 
 
 def first_entries(opened: Opened) -> list[Entry]:

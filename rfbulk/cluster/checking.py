@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import msgspec
 
 from rfbulk.cluster import probing
-from rfbulk.cluster.crew import sample_parcel, why_silent, why_unfit
 from rfbulk.cluster.dask_client import ClusterLost, DaskClient, TaskLost
+from rfbulk.cluster.judging import sample_parcel, why_silent, why_unfit
 from rfbulk.cluster.measuring import Measure, Measured, measure
 from rfbulk.cluster.parcels import Parcel, encode
 from rfbulk.cluster.probing import Sample, Seen

@@ -17,7 +17,18 @@ import msgspec
 from rfbulk.cluster import hands, probing
 from rfbulk.cluster.dask_client import ClusterLost, DaskClient, TaskLost
 from rfbulk.cluster.desk import Desk, Lot, Mate
-from rfbulk.cluster.parcels import Ended, FetchLot, Moved, Parcel, SendLot, decode_news, encode, topic_of
+from rfbulk.cluster.judging import none_fits, sample_parcel, why_silent, why_unfit
+from rfbulk.cluster.parcels import (
+    Ended,
+    FetchLot,
+    Moved,
+    Parcel,
+    SendLot,
+    decode_news,
+    each_ended,
+    encode,
+    topic_of,
+)
 from rfbulk.cluster.probing import Sample, Seen
 from rfbulk.core.model import ShardJob
 from rfbulk.errors import RfbulkError, TroublePassing, UsageError
@@ -92,7 +103,7 @@ class Crew:
             if self.desk.fit:
                 break
             if unfit := [mate for mate in self.desk.mates.values() if mate.unfit]:
-                raise _none_fits(unfit)
+                raise none_fits(unfit)
             if self._now() >= deadline:
                 cause = f"after {wait_seconds:g} s no worker has joined it"
                 raise TroublePassing("use", "the cluster", cause=cause, advice="start workers, then run the same again")
@@ -108,7 +119,7 @@ class Crew:
                 self._look_for_silence()
             except ClusterLost as lost:
                 await self._lose_all(f"the cluster's scheduler is lost: {lost}")
-            self._give_up_waiting()
+            self.desk.give_up(self._now() - PATIENCE_SECONDS)
             self._dispatch()
 
     async def close(self) -> None:
@@ -116,6 +127,8 @@ class Crew:
         for task in self._tasks:
             task.cancel()
         await self._lose_all("the transfer has ended", reconnects=False)
+        while self.desk.waiting:
+            self.desk.waiting.popleft().lose("the cluster's client has ended", may_have_arrived=False)
 
     # what the owner says
 
@@ -258,7 +271,7 @@ class Crew:
             self._end_all(error)
         else:
             lot.watch = None
-            for ended in _each(body):
+            for ended in each_ended(body):
                 self._settle(ended)
             if lot.left:
                 self._lose(lot, "its answer was lost")
@@ -369,18 +382,6 @@ class Crew:
             cause = str(error) or "it does not get to a first task within a minute"
             raise TroublePassing("use", "the cluster", cause=cause, advice="run the same again") from None
 
-    def _give_up_waiting(self) -> None:
-        """Nobody is there to do it."""
-        if self.desk.fit:
-            return
-        late = self._now() - PATIENCE_SECONDS
-        kept = [attempt for attempt in self.desk.waiting if attempt.waits_since > late]
-        for attempt in self.desk.waiting:
-            if attempt.waits_since <= late:
-                attempt.lose("no worker of the cluster is there", may_have_arrived=False)
-        self.desk.waiting.clear()
-        self.desk.waiting.extend(kept)
-
     def _tell_once(self, text: str) -> None:
         if text not in self._told:
             self._told.add(text)
@@ -391,44 +392,3 @@ class Crew:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-def sample_parcel(sample: Sample) -> Parcel:
-    """Return a sample as it travels."""
-    return Parcel(msgspec.msgpack.encode(sample), "rfbulk-probe")
-
-
-def why_unfit(seen: Seen) -> str:
-    """Tell why a worker gets no work, empty if it does."""
-    ours = probing.versions()["rfbulk"]
-    if seen.versions.get("rfbulk") != ours:
-        return f"it has rfbulk {seen.versions.get('rfbulk')}, here is {ours}"
-    return "; ".join(seen.faults[:3])
-
-
-def why_silent(answer: object) -> str:
-    """Tell why a worker gave no answer."""
-    if isinstance(answer, ImportError | AttributeError):
-        return f"it has no rfbulk {probing.versions()['rfbulk']}: install rfbulk[dask] there"
-    return f"it did not answer: {type(answer).__name__}"
-
-
-def _none_fits(mates: Sequence[Mate]) -> UsageError:
-    whys = sorted({mate.unfit for mate in mates})
-    return UsageError(
-        "use",
-        "the cluster",
-        cause=f"none of its {len(mates)} workers fits: {'; '.join(whys[:3])}",
-        advice="mend them, or --path-map /here=/there; `rfbulk cluster check` tells more",
-    )
-
-
-def _each(body: bytes) -> list[Ended]:
-    found, place = [], 0
-    while place < len(body):
-        size = int.from_bytes(body[place : place + 4], "big")
-        news = decode_news(body[place + 4 : place + 4 + size])
-        if isinstance(news, Ended):
-            found.append(news)
-        place += 4 + size
-    return found

@@ -121,7 +121,7 @@ async def open_client(options: ClusterOptions, address: str, security: Any) -> D
         TroublePassing: it does not answer.
         UsageError: it speaks otherwise, or a certificate cannot be read.
     """
-    client = _library().Client(
+    client = library().Client(
         address,
         asynchronous=True,
         security=security,
@@ -172,7 +172,7 @@ def security_of(options: ClusterOptions) -> Any:
     Raises:
         UsageError: Dask is missing.
     """
-    security = _library().Security
+    security = library().Security
     if options.ca is None:
         return None
     return security(
@@ -183,8 +183,8 @@ def security_of(options: ClusterOptions) -> Any:
     )
 
 
-def _library() -> Any:
-    """Return Dask. Half a second, and only where a cluster is asked for.
+def library() -> Any:
+    """Return Dask. It takes half a second, and is loaded only where a cluster is asked for.
 
     Raises:
         UsageError: it is missing.

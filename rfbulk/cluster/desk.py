@@ -72,6 +72,16 @@ class Desk:
         mate = min((mate for mate in self.mates.values() if mate.room), key=lambda each: each.load, default=None)
         return None if mate is None else (mate, self._group())
 
+    def give_up(self, late: float) -> None:
+        """End what has waited since before `late`, if nobody is there to do it."""
+        if self.fit:
+            return
+        kept = [attempt for attempt in self.waiting if attempt.waits_since > late]
+        for attempt in self.waiting:
+            if attempt.waits_since <= late:
+                attempt.lose("no worker of the cluster is there", may_have_arrived=False)
+        self.waiting = deque(kept)
+
     def _group(self) -> list[Attempt]:
         group = [self.waiting.popleft()]
         room = sum(mate.room for mate in self.mates.values())

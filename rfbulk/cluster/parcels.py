@@ -152,3 +152,15 @@ def decode_as(body: bytes, kind: type[T]) -> T:
 
 
 decode_news: Final = msgspec.msgpack.Decoder(News, dec_hook=_from_wire).decode
+
+
+def each_ended(body: bytes) -> list[Ended]:
+    """Take the answers of a task apart."""
+    found, place = [], 0
+    while place < len(body):
+        size = int.from_bytes(body[place : place + 4], "big")
+        news = decode_news(body[place + 4 : place + 4 + size])
+        if isinstance(news, Ended):
+            found.append(news)
+        place += 4 + size
+    return found

@@ -64,3 +64,14 @@ async def test_workers_without_credentials_get_no_work(
         ended = await commands.run(*line(bucket, cluster), seconds=60, **variables(bucket))
         assert (ended.code, emulator.requests["put"]) == (2, 0), ended
         assert not any(secret in cluster.said() for secret in bucket.secrets)
+
+
+async def test_a_bucket_is_sent_in_shares(commands: Commands, emulator: Emulator, bucket: Bucket) -> None:
+    line = ["upload", "images", f"{bucket.url}/in", "--batch-id", "shared", "--quiet-period", "100ms", "--json"]
+    sent = []
+    for index in (1, 2, 3):
+        ended = await commands.run(*line, "--partition", f"{index}/3", seconds=60, **variables(bucket))
+        assert ended.code == 0, ended
+        sent.append(ended.json["sent"])
+    assert (sum(sent), min(sent) > OBJECTS // 6) == (OBJECTS, True)
+    assert hashes_of(images(OBJECTS)) == emulator.ledger("shared").hashes

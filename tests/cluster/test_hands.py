@@ -16,8 +16,8 @@ from rfbulk.edge.lines import Call
 
 pytest.importorskip("distributed", reason="CLUSTERS ARE NOT TESTED: Dask is not installed; pip install 'rfbulk[dask]'")
 from rfbulk.cluster.crafts import Craft
-from rfbulk.cluster.crew import why_silent, why_unfit
 from rfbulk.cluster.hands import Hands
+from rfbulk.cluster.judging import why_silent, why_unfit
 from rfbulk.cluster.probing import Seen, versions
 from rfbulk.core.cluster_report import ClusterReport, WorkerReport
 
