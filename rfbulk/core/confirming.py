@@ -48,6 +48,7 @@ class Sent(msgspec.Struct, frozen=True):
     """What the service should come to show. `baseline*` is what it showed before anything was sent.
 
     `unfilled` is how many grants were asked for and never filled: the service may list each as a shard for ever.
+    `may_repeat`: something was sent again that may have arrived before, and may be taken in a second time.
     """
 
     images: int
@@ -55,6 +56,7 @@ class Sent(msgspec.Struct, frozen=True):
     baseline_images: int
     baseline: dict[RowKind, int]
     unfilled: int
+    may_repeat: bool = False
 
 
 class Verdict(StrEnum):
@@ -72,7 +74,8 @@ def judge(sent: Sent, count: int, rows: Rows, *, is_quiet: bool) -> Verdict:
     ============================================= =============================== ===========================
     count                                         rows of ours                    verdict
     ============================================= =============================== ===========================
-    as expected                                   all success                     confirmed
+    as expected                                   all success                     confirmed; where something may
+                                                                                  come twice, once it is quiet
     as expected                                   all success, and others pending confirmed, once it is quiet
     any                                           some pending                    wait
     any                                           some failed                     short, once it is quiet
@@ -90,7 +93,8 @@ def judge(sent: Sent, count: int, rows: Rows, *, is_quiet: bool) -> Verdict:
         return Verdict.SHORT if has_lost_rows and count < expected else Verdict.WAIT
     if failed:
         return Verdict.SHORT if is_quiet else Verdict.WAIT
-    if count == expected or (count > expected and foreign > 0):
+    is_as_expected = count == expected or (count > expected and foreign > 0)
+    if is_as_expected and (is_quiet or not sent.may_repeat):
         return Verdict.CONFIRMED
     if not is_quiet:
         return Verdict.WAIT

@@ -86,7 +86,7 @@ class UploadReport(msgspec.Struct, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Images, bytes and shards by the state of their shards."""
+    """Images, bytes and shards by the state of their shards. `repeated_shards` may be at the store twice."""
 
     images: dict[ShardState, int]
     image_bytes: dict[ShardState, int]
@@ -94,6 +94,7 @@ class Totals:
     unverified_shards: int
     grants: int
     granted_shards: int
+    repeated_shards: int = 0
 
     def count(self, states: frozenset[ShardState]) -> int:
         """Images in shards of these states."""

@@ -326,6 +326,7 @@ def _totals(db: sqlite3.Connection) -> Totals:
     arrived = ",".join(str(int(state)) for state in sorted(ARRIVED))
     unverified = db.execute(f"SELECT count(*) FROM shards WHERE state IN ({arrived}) AND NOT is_verified").fetchone()  # noqa: S608
     grants, granted = db.execute("SELECT coalesce(sum(grants), 0), sum(object_path != '') FROM shards").fetchone()
+    repeated = db.execute("SELECT count(*) FROM shards WHERE state = ? AND in_doubt", (ShardState.SENT,)).fetchone()
     return Totals(
         {ShardState(row[0]): row[1] for row in rows},
         {ShardState(row[0]): row[2] for row in rows},
@@ -333,6 +334,7 @@ def _totals(db: sqlite3.Connection) -> Totals:
         unverified[0],
         grants,
         granted or 0,
+        repeated[0],
     )
 
 

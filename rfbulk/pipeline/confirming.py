@@ -83,7 +83,8 @@ class Confirmer:
         sent = await self._what_was_sent(totals, baseline)
         count, _, verdict = await self._wait(sent)
         result = Confirmation(verdict is Verdict.CONFIRMED, max(0, count - baseline.images))
-        if verdict is Verdict.CONFIRMED and not self.compare_names:
+        # a count of what was accepted does not show what was indexed twice: there the names must
+        if verdict is Verdict.CONFIRMED and not self.compare_names and not sent.may_repeat:
             await self.ports.checkpoint.mark_indexed(None)
         else:
             await self._compare_names(result, verdict, count - baseline.images - sent.images)
@@ -128,6 +129,7 @@ class Confirmer:
             baseline_images=baseline.images,
             baseline=baseline.rows if self.share is None else {},
             unfilled=max(0, totals.grants - totals.shard_count(ARRIVED)),  # single images go without grants
+            may_repeat=totals.repeated_shards > 0,
         )
 
     async def _wait(self, sent: Sent) -> tuple[int, Rows, Verdict]:

@@ -7,6 +7,7 @@ resumes and starts twice. The service's own ledger is the oracle. `make chaos` g
 from __future__ import annotations
 
 import os
+from typing import Literal
 
 import pytest
 from hypothesis import HealthCheck, note, settings
@@ -157,3 +158,19 @@ def test_whatever_happens_each_image_arrives_once_or_is_named() -> None:
             database=None,
         ),
     )
+
+
+@pytest.mark.parametrize("count_mode", ["indexed", "accepted"])
+def test_a_copy_that_is_indexed_behind_the_first_is_told(count_mode: Literal["indexed", "accepted"]) -> None:
+    """An answer was lost, the store indexed again, and the count was as expected before the second copy was in it."""
+    options = EmulatorOptions(
+        if_generation_match=False, second_put="indexes-again", count_mode=count_mode, index_delay_seconds=0.3
+    )
+    with ChaosWorld(options, seed=1) as world:
+        world.write("a.jpg")
+        world.emulator.faults.add("put:swallow")
+        report = world.run(quiet_seconds=1.0)
+        assert not isinstance(report, str), report
+        assert world.emulator.faults.unconsumed() == []
+        assert list(world.held().values()) == [2]
+        assert (report.is_confirmed, report.has_failures) == (False, True), report

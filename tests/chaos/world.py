@@ -236,7 +236,7 @@ class ChaosWorld:
         settings = Settings(
             api_url=self.url, state_dir=self.state, retry=PATIENCE, stall_seconds=STALL_SECONDS, connect_seconds=2.0
         )
-        defaults = {"shard_images": 4, "quiet_seconds": 0.05, "wait_seconds": 5.0, "concurrency": 3, "processes": 1}
+        defaults = {"shard_images": 4, "quiet_seconds": 0.2, "wait_seconds": 5.0, "concurrency": 3, "processes": 1}
         async with Client("emulator", settings=settings, reach=reach) as client:
             chosen = UploadOptions(**(defaults | options))  # type: ignore[arg-type]  # each caller's own
             return await client.upload_images(self.source, BATCH, options=chosen, stop=stop)

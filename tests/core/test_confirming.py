@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -147,3 +150,12 @@ def test_waits_grow_while_nothing_changes_and_stay_short_after_a_change(changes:
             assert wait <= 2
         else:
             assert wait >= before
+
+
+@pytest.mark.parametrize("rows_of", [matched, unmatched])
+def test_what_may_come_twice_is_confirmed_only_once_it_is_quiet(rows_of: Callable[..., Rows]) -> None:
+    """The first copy completes the count, and the second was taken in behind the confirmation: doubled, and untold."""
+    sent = msgspec.structs.replace(SENT, may_repeat=True)
+    assert WAIT is judge(sent, EXPECTED, rows_of(success=2), is_quiet=False)
+    assert CONFIRMED is judge(sent, EXPECTED, rows_of(success=2), is_quiet=True)
+    assert EXTRA is judge(sent, EXPECTED + 50, rows_of(success=2), is_quiet=True)
