@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check fmt bench bench-smoke crash cluster clouds browser compat clean
+.PHONY: demo test check fmt bench bench-smoke chaos crash fuzz soak cluster clouds browser compat clean
 
 $(READY): pyproject.toml
 	@test -n "$(PYTHON)" || { echo 'rfbulk needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 …'; exit 1; }
@@ -65,8 +65,20 @@ crash: $(READY)  ## kill and resume a thousand times, each at another point (DEA
 	RFBULK_POWER_STRIDE=1 $(BIN)/python -m pytest -q tests/crash/test_power_images.py
 	$(BIN)/python -m tests.crash.long_run --deaths $(or $(DEATHS),1000) $(if $(SEED),--seed $(SEED)) $(if $(ROAD),--road '$(ROAD)')
 
+chaos: $(READY)  ## an upload that anything may befall, in any order, against the service's ledger (EXAMPLES=200 STEPS=30)
+	RFBULK_CHAOS_EXAMPLES=$(or $(EXAMPLES),200) RFBULK_CHAOS_STEPS=$(or $(STEPS),30) $(BIN)/python -m pytest -q tests/chaos
+
+fuzz: $(READY)  ## all that reads foreign bytes: by properties (EXAMPLES=500), then guided by coverage (FUZZ_SECONDS=600)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'atheris>=3' || \
+	echo '*** atheris cannot be installed, so nothing is fuzzed by coverage here.'
+	RFBULK_FUZZ_EXAMPLES=$(or $(EXAMPLES),500) $(BIN)/python -m pytest -q --timeout 0 tests/fuzz
+	$(BIN)/python -m tests.fuzz.guided --seconds $(or $(FUZZ_SECONDS),600) || test $$? = 3
+
+soak: $(READY)  ## up and down in one process that lives on, with faults: is it flat? (SOAK_BYTES=50GB, or SOAK_MINUTES=N)
+	SOAK_BYTES=$(or $(SOAK_BYTES),50GB) SOAK_MINUTES=$(SOAK_MINUTES) $(BIN)/python -m tests.soak.run
+
 compat: $(READY)  ## Roboflow's own client against the emulator, in an environment of its own
 	$(BIN)/python -m tests.compat.real_client
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .fuzz build dist
