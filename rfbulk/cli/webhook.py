@@ -177,9 +177,9 @@ def _tell(session: Session, event: NoticeKept | FlowEnded) -> None:
     if session.options.json:
         print_json({"event": type(event).__name__} | msgspec.to_builtins(event))
     elif isinstance(event, FlowEnded):
-        click.echo(plain(f"{event.subject}: {event.outcome}"))
+        print(plain(f"{event.subject}: {event.outcome}"), flush=True)  # not by click, which writes into a view
     elif not session.options.quiet:
-        click.echo(plain(f"{event.delivery}: {event.subject or 'unknown'}, event {event.event_id}"))
+        print(plain(f"{event.delivery}: {event.subject or 'unknown'}, event {event.event_id}"), flush=True)
 
 
 def _say_ready(session: Session, url: str, host: str) -> None:
