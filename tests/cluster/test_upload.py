@@ -18,12 +18,20 @@ from tests.crash.test_sending_processes import children_of, runs
 from tests.support.clusters import RealCluster, real_cluster
 
 pytest.importorskip("distributed", reason="CLUSTERS ARE NOT TESTED: Dask is not installed; pip install 'rfbulk[dask]'")
-pytestmark = [pytest.mark.anyio, pytest.mark.crash, pytest.mark.slow, pytest.mark.timeout(240)]
 IMAGES = int(os.environ.get("RFBULK_TEST_CLUSTER_IMAGES", "5000"))  # `make cluster` has twenty times as many
 SHARDS = 100 if IMAGES <= 5000 else 200
-SLOW = "put:slow,bytes-per-second=500000,times=forever"
+SCALE = max(1, IMAGES // SHARDS // 50)
+"""How much larger a shard is, and so how much faster the slow lines are."""
+
+SLOW = f"put:slow,bytes-per-second={500_000 * SCALE},times=forever"
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.crash,
+    pytest.mark.slow,
+    pytest.mark.timeout(240 if IMAGES <= 5000 else 900),
+]
 KILLED = 128 + signal.SIGKILL
-SECONDS = 60.0
+SECONDS = 60.0 if IMAGES <= 5000 else 240.0
 PROMPT_SECONDS = 4.0
 """The grace, and less than what a worker that tells nothing would be waited for."""
 
@@ -109,7 +117,7 @@ async def test_a_cluster_that_is_gone_for_good_is_told_and_another_resumes(
 async def test_a_coordinator_that_is_killed_resumes_and_its_workers_stop_meanwhile(
     commands: Commands, emulator: Emulator, cluster: RealCluster, images: Path
 ) -> None:
-    emulator.faults.add("put:slow,bytes-per-second=8000,times=forever")
+    emulator.faults.add(f"put:slow,bytes-per-second={8000 * SCALE},times=forever")
     async with commands.started(*line(images, cluster.address)) as running:
         await until(lambda: emulator.requests["put"] > 7, SECONDS)
         running.signal(signal.SIGKILL)
@@ -126,7 +134,7 @@ async def test_a_coordinator_that_is_killed_resumes_and_its_workers_stop_meanwhi
 async def test_an_interrupt_ends_it_promptly_and_nothing_is_left_in_doubt(
     commands: Commands, emulator: Emulator, cluster: RealCluster, images: Path, number: signal.Signals
 ) -> None:
-    emulator.faults.add("put:slow,bytes-per-second=3000,times=forever")
+    emulator.faults.add(f"put:slow,bytes-per-second={3000 * SCALE},times=forever")
     async with commands.started(*line(images, cluster.address, "--grace", "300ms")) as running:
         await until(lambda: emulator.requests["put"] > 3, SECONDS)
         running.signal(number)
@@ -154,7 +162,7 @@ async def test_a_local_cluster_mends_itself_and_dies_with_its_coordinator(
         ended = await running.ended(SECONDS)
     assert_whole(ended, emulator, images)
     emulator.faults.clear()
-    emulator.faults.add("put:slow,bytes-per-second=4000,times=forever")
+    emulator.faults.add(f"put:slow,bytes-per-second={4000 * SCALE},times=forever")
     before = emulator.requests["put"]
     async with commands.started(*line(images, "local:2", "--restart")) as running:
         await until(lambda: emulator.requests["put"] > before + 2, SECONDS)
