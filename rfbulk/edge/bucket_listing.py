@@ -6,6 +6,9 @@ chain goes on behind it. Small folders cost no request more than one after the o
 
     page, page, (rest of a large folder), page, (rest of the next), …
 
+That holds in any order of a server's in which a folder's keys stand together, and behind a key means behind it in that
+order: in S3's own, and in that of servers which walk folders.
+
 Order is worth keeping: resuming goes by it, and so do the names of ingests. It is kept by reading ahead: of up to
 `AHEAD` folders, `PAGES` pages each, which wait packed. A packed page of a thousand keys has some 20 KB (a hundred at
 the most), so that all that waits has some 16 MB, however large the bucket is.

@@ -60,6 +60,11 @@ class Bucket:
     opened: OpenStore
     ended: threading.Event = field(default_factory=threading.Event)
 
+    @property
+    def lists_behind_keys(self) -> bool:
+        """Whether its server can begin a listing behind a key: Azure's and S3's directory buckets always give all."""
+        return self.address.cloud is not Cloud.AZURE and not self.address.bucket.endswith("--x-s3")
+
     def pages(
         self, folder: str, policy: RetryPolicy, *, sleep: Callable[[float], object] | None = None
     ) -> Iterator[list[Listed]]:
@@ -70,7 +75,7 @@ class Bucket:
         Raises:
             TroublePassing: nothing came for all of the policy's budget.
         """
-        if self.address.cloud is Cloud.AZURE:  # it lists from the beginning always: what is skipped here comes over
+        if not self.lists_behind_keys:
             return self._chained(folder, None, policy, sleep)
         begin = partial(self._chained, policy=policy, sleep=sleep)
         return pages_in_order(begin, folder, self.ended)
@@ -94,7 +99,7 @@ class Bucket:
                 self._bear(row, "list", trouble)
             except KeyMisspelled as odd:
                 parts = odd_part(odd.key)
-                if parts is None or self.address.cloud is Cloud.AZURE or (behind is not None and parts[2] <= behind):
+                if parts is None or not self.lists_behind_keys or (behind is not None and parts[2] <= behind):
                     raise misspelled(odd.key, self.address) from None
                 yield from self._before(parts[0], folder, behind, policy)
                 yield [Listed(parts[1], _NOTHING, _ODD_KEY)]

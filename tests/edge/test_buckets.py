@@ -225,6 +225,14 @@ def test_a_folder_that_holds_an_odd_key_is_listed_from_where_it_is_named(store: 
     assert keys_of(bucket, "in/") == ["in//", "in/a.jpg"]
 
 
+@pytest.mark.parametrize(
+    ("address", "can"),
+    [("s3://pics", True), ("gs://pics", True), ("az://pics", False), ("s3://pics--use1-az4--x-s3", False)],
+)
+def test_only_servers_that_list_behind_a_key_are_asked_to(bucket: Bucket, address: str, *, can: bool) -> None:
+    assert can == Bucket(parse_address(address), bucket.opened).lists_behind_keys
+
+
 def test_a_key_with_a_control_character_ends_the_listing_by_name(store: GoogleStore, bucket: Bucket) -> None:
     """Names of many kinds may stand in front of it on its page, which nothing could give then."""
     store.put("pics", "in/a\tb.jpg", b"x")
