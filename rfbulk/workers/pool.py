@@ -13,11 +13,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-import anyio
-import anyio.to_thread
-
 from rfbulk.core.pacing import CPU_BOUND
-from rfbulk.edge.threads import start_thread
+from rfbulk.edge.threads import ended_of, start_thread
 from rfbulk.workers.process import WorkerProcess
 from rfbulk.workers.starting import most_processes, start_child
 
@@ -83,13 +80,23 @@ class Pool:
         return sorted(self._processes, key=lambda each: each.load)
 
     async def close(self) -> None:
-        """End all processes. What they still do is cut."""
-        with anyio.CancelScope(shield=True):
+        """End all processes, whoever cancels meanwhile. What they still do is cut."""
+        try:
             if self._starting is not None:
-                self._processes += await self._starting
-                self._starting = None
-            for process in self._processes:
-                await anyio.to_thread.run_sync(process.close)
+                await ended_of(self._starting)
+        finally:
+            self._take_in_started()
+            await ended_of(start_thread(self._close_all, name="rfbulk-close"))
+
+    def _close_all(self) -> None:
+        for process in self._processes:
+            process.close()
+
+    def _take_in_started(self) -> None:
+        starting = self._starting
+        if starting is not None and starting.done():
+            self._starting = None
+            self._processes += starting.result()
 
     def _consider(self) -> None:
         if self._is_wanted or not self.most:
@@ -106,9 +113,7 @@ class Pool:
 
     def _take_in(self) -> None:
         """Let started processes take part, forget those that are gone, and start what is wanted."""
-        if self._starting is not None and self._starting.done():
-            self._processes += self._starting.result()
-            self._starting = None
+        self._take_in_started()
         for gone in [each for each in self._processes if each.is_gone]:
             self._processes.remove(gone)
             self._ended_cpu_seconds += gone.cpu_seconds

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
+import anyio.lowlevel
 import pytest
 
 from rfbulk.core.model import Outcome, ShardJob, ShardResult
@@ -185,4 +188,27 @@ async def test_all_processes_end_with_the_sender_even_those_just_started() -> No
     world = World(at_once=True)
     await world.sender.send(JOB, ignore)
     await world.pool.close()
+    assert [each.is_closed for each in world.started] == [True, True]
+
+
+@pytest.mark.parametrize("times", [1, 3])
+async def test_processes_just_started_end_whoever_cancels_meanwhile(times: int) -> None:
+    """A task's own cancel reaches through every shield, and cancels what it waits for."""
+    world = World(at_once=True)
+    may_start = threading.Event()
+
+    def start(count: int) -> list[WorkerProcess]:
+        may_start.wait(10)
+        return world.start(count)
+
+    world.pool._start = start
+    world.pool.ready()
+    closing = asyncio.ensure_future(world.pool.close())
+    for _ in range(times):
+        await anyio.lowlevel.checkpoint()
+        closing.cancel()
+    await anyio.lowlevel.checkpoint()
+    may_start.set()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
     assert [each.is_closed for each in world.started] == [True, True]
