@@ -51,7 +51,7 @@ async def test_a_second_try_is_killed_and_said_again(
     commands: Commands, emulator: Emulator, tmp_path: Path, failpoint: Failpoint
 ) -> None:
     folder = write_images(tmp_path / "images", 100)
-    line = ["upload", "images", folder, "-b", "spring", *SMALL, "--json"]
+    line: list[str | Path] = ["upload", "images", folder, "-b", "spring", *SMALL, "--json"]
     first = await commands.run(*line)
     assert (first.code, first.json["failed"] > 0) == (6, True)
     killed = await commands.run(*line, "--retry-failed", RFBULK_FAILPOINT=str(failpoint))

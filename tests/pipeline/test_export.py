@@ -27,7 +27,7 @@ from rfbulk.errors import (
     UsageError,
 )
 from rfbulk.events import ExportProgress, FilesFetched, PhaseChanged, RemoteFileNamed, Warned
-from rfbulk.pipeline.fresh_urls import PAGE_FILES
+from rfbulk.pipeline.paging import PAGE_FILES
 from tests.pipeline.conftest import MakeExport
 from tests.support.export_fakes import (
     BROKEN,

@@ -14,8 +14,9 @@ from rfbulk.core.pacing import Pace, PaceLimits
 from rfbulk.core.secrets import SignedUrl
 from rfbulk.errors import NotAuthorised, ServiceRefused, TroublePassing
 from rfbulk.pipeline.export_tally import ExportTally
-from rfbulk.pipeline.fresh_urls import LARGE_TRIES, MAX_PAGES_KEPT, PAGE_FILES, FileListing, FreshUrls, Wanted
+from rfbulk.pipeline.fresh_urls import MAX_PAGES_KEPT, FileListing, FreshUrls, Wanted
 from rfbulk.pipeline.gate import Gate
+from rfbulk.pipeline.paging import LARGE_TRIES, PAGE_FILES
 from tests.support.export_fakes import Remote
 from tests.support.export_world import BATCH, POLICY, ExportWorld
 
