@@ -123,6 +123,14 @@ class AnyUpload(RuleBasedStateMachine):
     def stop(self, seconds: float) -> None:
         note(f"ended: {self.its.run_until_stopped(seconds)}")
 
+    @precondition(lambda self: self.world and self.world.has_checkpoint and self.world.files)
+    @rule(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+    def damage_the_checkpoint(self, place: float, bit: int) -> None:
+        """Told before anything is sent; it may have died before it came to the checkpoint, by another fault."""
+        ended = self.its.run_on_a_damaged_checkpoint(place, bit)
+        note(f"ended: {ended}")
+        assert isinstance(ended, str)
+
     @rule()
     def start_twice(self) -> None:
         self.its.run_twice_at_once()

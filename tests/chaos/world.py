@@ -198,6 +198,26 @@ class ChaosWorld:
             self._tear()
         return died_at[0]
 
+    def run_on_a_damaged_checkpoint(self, place: float, bit: int) -> UploadReport | str:
+        """Flip a bit in the checkpoint, try to upload, and put back what was there."""
+        image = self.folder / "sound"
+        shutil.copytree(self.state, image)
+        (file,) = self.state.rglob("*.sqlite")
+        content = bytearray(file.read_bytes())
+        content[int(place * len(content))] ^= 1 << bit
+        file.write_bytes(content)
+        before = self.emulator.requests.copy()
+        ended = self.run()
+        assert self.emulator.requests["put"] == before["put"], "something was sent by a checkpoint that is damaged"
+        shutil.rmtree(self.state)
+        image.rename(self.state)
+        return ended
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether there is one to damage."""
+        return self.state.exists() and any(self.state.rglob("*.sqlite"))
+
     def _tear(self) -> None:
         """What a power cut leaves besides: no shared memory, and the beginning of a commit that nobody was told of."""
         for path in self.state.rglob("*-shm"):
