@@ -68,7 +68,12 @@ def try_state_folder(folder: Path) -> float:
     try:
         return _try(path)
     except OSError as error:
-        raise UsageError("use", f"the state folder {folder}", cause=str(error.strerror)) from None
+        raise UsageError(
+            "use",
+            f"the state folder {folder}",
+            cause=str(error.strerror),
+            advice="make it writable, or choose another --state-dir",
+        ) from None
     finally:
         with suppress(OSError):
             path.unlink(missing_ok=True)
