@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from rfbulk.dashboard.chronicle import Chronicle
 
     Line: TypeAlias = tuple[str, int]
+
+REFUSED: Final = "refused before planning"
 
 
 class Books(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,9 +114,7 @@ def _of_upload(report: UploadReport) -> Books:
             ("left", report.left),
         ),
         earlier=report.already_sent,
-        beside=_said(
-            ("refused before planning", report.refused), ("changed", report.changed), ("skipped", report.skipped)
-        ),
+        beside=_said((REFUSED, report.refused), ("changed", report.changed), ("skipped", report.skipped)),
         notes=tuple(_notes_of_upload(report)),
     )
 
@@ -178,9 +178,7 @@ def _of_ingest(report: IngestReport) -> Books:
         total=report.planned,
         lines=(("accepted", report.sent), ("failed", report.failed), ("left", report.left)),
         earlier=report.already_sent,
-        beside=_said(
-            ("refused before planning", report.refused), ("changed", report.changed), ("skipped", report.skipped)
-        ),
+        beside=_said((REFUSED, report.refused), ("changed", report.changed), ("skipped", report.skipped)),
         notes=tuple(_notes_of_ingest(report)),
     )
 

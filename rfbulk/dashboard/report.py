@@ -8,7 +8,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 
 from rfbulk.core.wording import duration, number, size
-from rfbulk.dashboard.books import Books, books_of, books_so_far, remarks_of
+from rfbulk.dashboard.books import REFUSED, Books, books_of, books_so_far, remarks_of
 from rfbulk.dashboard.cells import Place
 from rfbulk.dashboard.markup import Content, Markup, element, pairs, table
 from rfbulk.dashboard.plots import CELL_NAMES, plots, shard_map
@@ -153,28 +153,47 @@ def _what_failed(chronicle: Chronicle, about: About) -> Iterable[Content]:
 
 def _how_to_go_on(chronicle: Chronicle, about: About, books: list[Books]) -> Iterable[Content]:
     ending = chronicle.ending
-    has_left = any(name == "left" and count for each in books for name, count in each.lines)
-    if ending is not None and ending.exit_code == 0:
+    code = None if ending is None else ending.exit_code
+    if code == 0:
         yield element("p", "There is nothing left to do.")
         return
-    if has_left or (ending is not None and ending.exit_code in _RESUMED):
+    has_left = any(name == "left" and count for each in books for name, count in each.lines) or code in _RESUMED
+    again = about.line.replace(" --restart", "")  # which would forget what is done
+    if has_left:
         yield element("p", "To go on where this stopped, say the same again: what is done is not done again.")
-        yield _command(about, about.line)
-    if chronicle.reasons and about.command in {"upload images", "upload videos"}:
-        line = about.line if RETRY_FAILED in about.line else f"{about.line} {RETRY_FAILED}"
-        yield element("p", "To try just what failed, once its reason is gone:")
-        yield _command(about, line)
-    elif chronicle.reasons and not has_left:
+        yield _command(about, again)
+    yield from _what_to_try_again(about, books, again)
+    if not has_left and chronicle.reasons and not _is_upload(about, books):
         yield element("p", "Once the reasons are gone, the same command tries again what failed, and nothing else:")
-        yield _command(about, about.line)
-    if ending is not None and ending.exit_code == _SERVICE_FAILED:
+        yield _command(about, again)
+    if code == _SERVICE_FAILED:
         yield element("p", "What the service has to say of it:")
         yield element("pre", [(question, Markup("\n")) for question in _questions(chronicle)])
-    if not has_left and not chronicle.reasons and (ending is None or ending.exit_code not in _RESUMED):
+    if not has_left and not chronicle.reasons:
         yield element("p", "Once the cause is mended, the same command goes on where this one ended:")
-        yield _command(about, about.line)
+        yield _command(about, again)
     if "‹redacted›" in about.line:
         yield element("p", "What signs or opens something was left out above: put it in again.", class_="muted")
+
+
+def _is_upload(about: About, books: list[Books]) -> bool:
+    is_named_so = about.command in {"upload images", "upload videos"}
+    return is_named_so and any("quarantined" in dict(each.lines) for each in books)
+
+
+def _what_to_try_again(about: About, books: list[Books], again: str) -> Iterable[Content]:
+    """What was planned and failed is in the checkpoint; what was refused before is found by reading the source."""
+    if not _is_upload(about, books):
+        return
+    uploads = [dict((*each.lines, *each.beside)) for each in books]
+    if any(each["quarantined"] + each["failed"] for each in uploads):
+        yield element("p", "To try just what failed of what was planned, once its reason is gone:")
+        yield _command(about, again if RETRY_FAILED in again else f"{again} {RETRY_FAILED}")
+    refused = sum(each.get(REFUSED, 0) for each in uploads)
+    if refused:
+        text = f"{number(refused, 'file')} refused before planning: mended, they are found by the same command, which"
+        yield element("p", f"{text} reads the source again, and sends nothing twice:")
+        yield _command(about, again.replace(f" {RETRY_FAILED}", ""))
 
 
 def _questions(chronicle: Chronicle) -> list[str]:

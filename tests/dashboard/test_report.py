@@ -118,6 +118,18 @@ def test_what_failed_is_named_and_the_way_to_try_just_that_again_is_exact() -> N
     assert "Every file and its fate, as JSON lines: fates.jsonl" in text
 
 
+def test_what_was_refused_before_planning_is_found_by_the_same_command_alone() -> None:
+    """The checkpoint knows nothing of it, so that --retry-failed would not try it."""
+    about = About(command="upload images", line="rfbulk upload images p --restart", version="1", began=0.0)
+    chronicle = told([(0.1, named(1))])
+    chronicle.report(UploadReport(batch_id="spring", planned=5, sent=5, refused=1, is_confirmed=True))
+    chronicle.end(Ending(3, "finished, but some files failed"), 12.0)
+    text = page_of(chronicle, about).text
+    assert "--retry-failed" not in text
+    assert "1 file refused before planning: mended, they are found by the same command" in text
+    assert "sends nothing twice: rfbulk upload images p Shards" in text or "twice: rfbulk upload images p What" in text
+
+
 def test_a_report_names_the_first_failures_and_says_where_the_rest_is() -> None:
     chronicle = told([(0.1, named(number)) for number in range(2000)])
     chronicle.end(Ending(3, "finished, but some files failed"), 12.0)

@@ -98,7 +98,7 @@ async def test_an_upload_is_seen_while_it_runs_and_told_of_when_it_has_ended(
     assert "finished, but some files failed (exit code 3)" in text
     assert "sent 100 quarantined 0 failed 0 left 0 planned, the sum 100" in text
     assert "store 503 2" in text
-    assert "--retry-failed" in text
+    assert "1 file refused before planning: mended, they are found by the same command" in text
     assert str(images / "empty.jpg") in text
 
 
