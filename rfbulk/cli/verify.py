@@ -17,11 +17,13 @@ from rfbulk.cli.sources import sources_of
 from rfbulk.cli.upload_options import check_writable
 from rfbulk.cli.verify_printing import print_audit
 from rfbulk.client.audit_origins import VerifyOptions
+from rfbulk.core.auditing import DifferenceKind
 from rfbulk.edge.difference_file import summary_of
 from rfbulk.errors import UsageError
 
 if TYPE_CHECKING:
     from rfbulk.client.sources import Source
+    from rfbulk.core.auditing import VerifyReport
 
 
 @click.command(context_settings=CONTEXT)
@@ -59,9 +61,9 @@ def verify(context: click.Context, /, batch_id: str, source: tuple[str, ...], **
     unknown  listed, and not known here       new      in the source, never sent, not listed
     changed  sent, and different now          gone     sent, and not in the source any more
     failed   named by an earlier run          left     planned by a run that has not ended
-    refused  in the source, cannot be sent
+    refused  in the source, cannot be sent    pending  sent, and not taken in yet
 
-    Exit code 0: all agree. 3: they differ, in what is named.
+    Exit code 0: all agree. 3: they differ, in what is named. 5: only what the service has not taken in yet is missing.
     """
     report: Path | None = values["report"]
     try:
@@ -93,4 +95,12 @@ async def _verify(session: Session, *, batch_id: str, sources: list[Source], opt
         print_json(summary_of(report))
     else:
         print_audit(report, options.report_file)
-    return ExitCode.DONE if report.agrees else ExitCode.SOME_FAILED
+    return exit_code_of_audit(report)
+
+
+def exit_code_of_audit(report: VerifyReport) -> ExitCode:
+    """Return the exit code that tells of an audit: where the service only has to go on, it may be said again."""
+    if report.agrees:
+        return ExitCode.DONE
+    is_early = report.closes and set(report.books.differences) <= {DifferenceKind.PENDING}
+    return ExitCode.AGAIN if is_early else ExitCode.SOME_FAILED

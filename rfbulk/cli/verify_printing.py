@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 ORDER: Final = (
     DifferenceKind.LOST,
+    DifferenceKind.PENDING,
     DifferenceKind.DOUBLED,
     DifferenceKind.FAILED,
     DifferenceKind.LEFT,
@@ -33,6 +34,7 @@ ORDER: Final = (
 )
 ADVICE: Final = {
     DifferenceKind.LOST: "the service was sent them and lists none: `rfbulk upload … --retry-failed` sends them again",
+    DifferenceKind.PENDING: "say this again later, or `rfbulk batch wait` first",
     DifferenceKind.DOUBLED: "nothing can be deleted from here: begin another batch, or take one of each name",
     DifferenceKind.FAILED: "`rfbulk upload … --retry-failed` sends them again",
     DifferenceKind.LEFT: "say the upload again: it goes on",
@@ -63,7 +65,8 @@ def print_audit(report: VerifyReport, report_file: Path | None) -> None:
 def _books(report: VerifyReport) -> Iterator[str]:
     books, what = report.books, report.content.removesuffix("s")
     if report.checkpoints:
-        parts = f"listed once {books.once:,} + doubled {books.twice:,} + lost {books.lost:,}"
+        pending = f" + pending {books.pending:,}" if books.pending else ""
+        parts = f"listed once {books.once:,} + doubled {books.twice:,} + lost {books.lost:,}{pending}"
         yield f"sent      {number(books.sent, what)} = {parts}"
     yield (
         f"listed    {number(books.listed, 'row')} = known {books.known:,} + unknown {books.unknown:,}"

@@ -67,10 +67,11 @@ class Origin:
     given: list[Source] | None = None
     is_audited: bool = True
 
-    def sent(self, book: AuditBook) -> list[UploadAccount | IngestAccount]:
-        """What its checkpoints know."""
-        account = UploadAccount if self.kind == "upload" else IngestAccount
-        return [account(path, self.number, book) for path in self.checkpoints]
+    def sent(self, book: AuditBook, pending: set[str]) -> list[UploadAccount | IngestAccount]:
+        """What its checkpoints know. `pending`: the shards that the service has not taken in yet, once it said so."""
+        if self.kind == "upload":
+            return [UploadAccount(path, self.number, book, pending) for path in self.checkpoints]
+        return [IngestAccount(path, self.number, book) for path in self.checkpoints]
 
     def selection(self, options: VerifyOptions) -> Selection:
         """What of its sources is meant."""

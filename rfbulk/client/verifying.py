@@ -72,10 +72,12 @@ async def _audit(
         roots=tuple(desk.roots(each.number) for each in origins),
         is_open=any(each.kind == "open" for each in origins),
     )
+    pending: set[str] = set()
     ports = AuditPorts(
         service=context.api,
         book=desk.book,
-        sent=[account for each in origins for account in each.sent(desk.book)],
+        sent=[account for each in origins for account in each.sent(desk.book, pending)],
+        pending=pending,
         sources=list(desk.sources.values()),
         look=desk.look,
         write=desk.write,

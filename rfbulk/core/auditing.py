@@ -6,6 +6,7 @@ mark in it, so groups go by the name without that mark.
 | the file is | sent | listed | in the source | what is said |
 | --- | --- | --- | --- | --- |
 | | yes | no | | lost |
+| | | no, and its shard is not taken in yet | | pending |
 | | | more than once | | doubled |
 | | no | yes | no | unknown: somebody else's |
 | | no | yes | yes | elsewhere: another machine has sent it, which is no difference |
@@ -39,6 +40,7 @@ class DifferenceKind(StrEnum):
     """What two accounts do not agree on."""
 
     LOST = "lost"  # sent, and not listed
+    PENDING = "pending"  # sent, and not taken in yet
     DOUBLED = "doubled"  # listed more than once
     UNKNOWN = "unknown"  # listed, and neither sent from here nor in the source
     GONE = "gone"  # sent, and not in the source any more
@@ -65,8 +67,12 @@ class Fate(StrEnum):
     """What a checkpoint says of a file."""
 
     SENT = "s"
+    PENDING = "p"  # sent, and the service says that it has not taken in its shard yet
     LEFT = "l"
     FAILED = "f"
+
+
+ARRIVED: Final = frozenset({Fate.SENT, Fate.PENDING})
 
 
 class Found(msgspec.Struct, frozen=True, gc=False):
@@ -146,7 +152,7 @@ class Terms(msgspec.Struct, frozen=True):
 class Books(msgspec.Struct):
     """The running numbers, of which three equations must hold.
 
-    - `sent == once + twice + lost`
+    - `sent == once + twice + lost + pending`
     - `listed == known + unknown + repeated`
     - `in_source == same + changed + new + elsewhere + unfinished`
     """
@@ -155,6 +161,7 @@ class Books(msgspec.Struct):
     once: int = 0
     twice: int = 0
     lost: int = 0
+    pending: int = 0
     listed: int = 0
     known: int = 0
     unknown: int = 0
@@ -171,7 +178,7 @@ class Books(msgspec.Struct):
     def close(self) -> bool:
         """Whether all three equations hold."""
         return (
-            self.sent == self.once + self.twice + self.lost
+            self.sent == self.once + self.twice + self.lost + self.pending
             and self.listed == self.known + self.unknown + self.repeated
             and self.in_source == self.same + self.changed + self.new + self.elsewhere + self.unfinished
         )
@@ -255,7 +262,7 @@ def _judge_listing(group: Group, terms: Terms, books: Books) -> Iterator[Differe
 
 
 def _why_doubled(group: Group, name: str, count: int) -> str:
-    files = {_file(each) for each in group.sent if each.name == name and each.fate is Fate.SENT}
+    files = {_file(each) for each in group.sent if each.name == name and each.fate in ARRIVED}
     why = f"; {len(files)} files were sent under this name" if len(files) > 1 else ""
     return f"listed {count} times{why}"
 
@@ -264,7 +271,7 @@ def _judge_sent(group: Group, terms: Terms, books: Books) -> Iterator[Difference
     named = {(each.name, *_file(each)): each.why for each in group.named}
     sent: dict[str, list[SentFile]] = defaultdict(list)
     for each in group.sent:
-        if each.fate is Fate.SENT:
+        if each.fate in ARRIVED:
             sent[each.name].append(each)
         elif each.origin in terms.audited:
             why = named.get((each.name, *_file(each)), "an earlier run has failed to send it")
@@ -298,13 +305,17 @@ def _judge_arrived(
             books.once += count == 1
             books.twice += count > 1
             continue
+        if each.fate is Fate.PENDING:
+            books.pending += 1
+            yield Difference(DifferenceKind.PENDING, name, terms.shown(each), "the service has not taken it in yet")
+            continue
         books.lost += 1
         clash = f"{len(files)} files were sent under this name, {count} listed" if count else "sent, and not listed"
         yield Difference(DifferenceKind.LOST, name, terms.shown(each), why.get(_file(each), clash))
 
 
 def _judge_sources(group: Group, terms: Terms, books: Books) -> Iterator[Difference | Doubt]:
-    arrived = [each for each in group.sent if each.fate is Fate.SENT]
+    arrived = [each for each in group.sent if each.fate in ARRIVED]
     by_file: dict[FileKey, list[SentFile]] = defaultdict(list)
     for each in arrived:
         by_file[_file(each)].append(each)

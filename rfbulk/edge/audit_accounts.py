@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
@@ -18,6 +19,7 @@ from rfbulk.core.selection import Chooser, Selection, chooser_of
 from rfbulk.core.transfer import ARRIVED, ShardState
 from rfbulk.edge import checkpoint_schema as schema
 from rfbulk.edge.checkpoint_file import connect_to_read
+from rfbulk.edge.lookup import segments_of
 from rfbulk.edge.writer import translated
 from rfbulk.errors import CheckpointDamaged
 
@@ -35,7 +37,8 @@ Name: TypeAlias = Callable[[Sequence[Difference]], None]
 ROWS_AT_ONCE: Final = 2000
 SHARDS_AT_ONCE: Final = 32
 _SHARDS: Final = (
-    "SELECT id, state, members, members_crc32c FROM whole_shards WHERE id > ? AND state != ? ORDER BY id LIMIT ?"
+    "SELECT id, state, members, members_crc32c, object_path FROM whole_shards"
+    " WHERE id > ? AND state != ? ORDER BY id LIMIT ?"
 )
 _REFERENCES: Final = (
     "SELECT names.name, names.mark, names.is_lost, requests.is_accepted"
@@ -67,11 +70,12 @@ class References(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class UploadAccount:
-    """What the checkpoint of an upload records."""
+    """What the checkpoint of an upload records. `pending` are shards that the service has not taken in yet."""
 
     path: Path
     origin: int
     book: AuditBook
+    pending: AbstractSet[str] = frozenset()
 
     def enter(self, is_stopped: IsStopped, tell: Tell, name: Name) -> None:
         """Put every file that was planned into the book, by what became of its shard, and all that were named.
@@ -92,10 +96,15 @@ class UploadAccount:
             if is_stopped():
                 return
             last = rows[-1][0]
-            for _, state, members, crc32c in rows:
+            for _, state, members, crc32c, object_path in rows:
                 entries = schema.unpack_members(members, crc32c)
-                self.book.add_sent(self.origin, _FATES.get(ShardState(state), Fate.LEFT), entries)
+                self.book.add_sent(self.origin, self._fate_of(ShardState(state), object_path), entries)
                 tell(len(entries))
+
+    def _fate_of(self, state: ShardState, object_path: str) -> Fate:
+        fate = _FATES.get(state, Fate.LEFT)
+        is_pending = fate is Fate.SENT and self.pending and not self.pending.isdisjoint(segments_of(object_path))
+        return Fate.PENDING if is_pending else fate
 
     def _enter_named(self, db: sqlite3.Connection, is_stopped: IsStopped) -> None:
         rows = db.execute("SELECT name, root, path, reason, detail FROM failures")

@@ -63,7 +63,8 @@ class Account(Protocol):
 class AuditPorts:
     """Everything outside that an audit needs.
 
-    `sent` and `sources` are what checkpoints and sources know. `look` looks at files that a scan has not met, and says
+    `sent` and `sources` are what checkpoints and sources know; the former are read once `pending` holds the shards that
+    the service has not taken in yet. `look` looks at files that a scan has not met, and says
     of each what is true. `write` takes each difference, all of them.
     """
 
@@ -71,6 +72,7 @@ class AuditPorts:
     book: Book
     sent: Sequence[Account]
     sources: Sequence[Account]
+    pending: set[str]
     look: Callable[[Sequence[SentFile]], Sequence[Difference | None]]
     write: Callable[[Sequence[Difference]], None]
     clock: Clock

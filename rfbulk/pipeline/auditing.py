@@ -114,12 +114,15 @@ class _Audit:
                 parts = [part.part_name for part in found]
             counted.append(await self._list(parts))
 
-        async with anyio.create_task_group() as accounts:
-            accounts.start_soon(list_all)
+        async def read_sent() -> None:
             if batch.batch_type != MULTIPART:
-                accounts.start_soon(self._list_shards)
+                await self._list_shards()
             for account in self.ports.sent:
                 accounts.start_soon(self._enter, account, self._note_sent)
+
+        async with anyio.create_task_group() as accounts:
+            accounts.start_soon(list_all)
+            accounts.start_soon(read_sent)
             for account in self.ports.sources:
                 accounts.start_soon(self._enter, account, self._note_found)
         return counted[0]
@@ -170,6 +173,8 @@ class _Audit:
             for row in page.items:
                 kind = row_kind(row.status_type)
                 self.shards[kind] = self.shards.get(kind, 0) + 1
+                if kind is RowKind.PENDING:
+                    self.ports.pending.add(row.shard_id)
                 if kind is RowKind.ERROR:
                     why = row.metadata or row.status_name or "the service gives no reason"
                     self._name([Difference(DifferenceKind.FAILED_SHARD, row.shard_id, "", why)])

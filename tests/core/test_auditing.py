@@ -51,6 +51,8 @@ def judged(group: Group, terms: Terms = TERMS) -> tuple[list[str], Books]:
         (Group(A, [found()], [sent()], [], {A: 1}), []),
         (Group(A, [found()], [sent()], [], {}), ["lost"]),
         (Group(A, [found()], [sent()], [], {A: 2}), ["doubled"]),
+        (Group(A, [found()], [sent(Fate.PENDING)], [], {}), ["pending"]),
+        (Group(A, [found()], [sent(Fate.PENDING)], [], {A: 1}), []),
         (Group(A, [], [], [], {A: 1}), ["unknown"]),
         (Group(A, [], [], [], {A: 3}), ["unknown", "doubled"]),
         (Group(A, [found()], [], [], {A: 1}), []),

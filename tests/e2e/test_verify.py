@@ -134,6 +134,16 @@ async def test_two_folders_in_two_uploads_are_one_audit(client: Client, write_im
     assert (set(), 30, 60) == (named(report), report.books.sent, report.books.known)
 
 
+@pytest.mark.parametrize("options", [EmulatorOptions(index_delay_seconds=60)])
+async def test_what_the_service_has_not_taken_in_yet_is_pending_and_not_lost(
+    client: Client, write_images: WriteImages
+) -> None:
+    await client.upload_images(write_images(30), "spring", options=quick(wait=False))
+    report = await client.verify("spring")
+    assert Counter(kind for kind, _ in named(report)) == {"pending": 30}
+    assert (report.books.sent, report.books.pending, report.books.lost) == (30, 30, 0)
+
+
 # differences
 
 
