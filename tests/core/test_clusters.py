@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from rfbulk.core.clusters import ClusterOptions, check_address, checked_local, parse_path_map, path_there
+from rfbulk.core.clusters import MOST_AT_ONCE, ClusterOptions, check_address, checked_local, parse_path_map, path_there
+from rfbulk.core.partition import Partition
 from rfbulk.errors import UsageError
+from rfbulk.settings import ExportOptions, UploadOptions
 
 
 @pytest.mark.parametrize("address", ["tcp://h:1", "tls://h:8786", "TLS://[::1]:8786", "local", "local:4", "./a.json"])
@@ -99,3 +101,21 @@ def test_a_map_is_a_pair_of_absolute_paths() -> None:
     for text in ("/a", "a=/b", "/a=b", "="):
         with pytest.raises(UsageError, match="absolute"):
             parse_path_map(text)
+
+
+def test_what_is_in_flight_is_bound_by_the_cluster_not_by_this_machines_memory() -> None:
+    cluster = ClusterOptions("local")
+    assert UploadOptions(concurrency=500, cluster=cluster).concurrency == 500
+    assert ExportOptions(concurrency=500, cluster=cluster).concurrency == 500
+    for options in (UploadOptions, ExportOptions):
+        with pytest.raises(UsageError, match="concurrency"):
+            options(concurrency=MOST_AT_ONCE + 1, cluster=cluster)
+        with pytest.raises(UsageError, match="concurrency"):
+            options(concurrency=500)
+
+
+def test_single_images_have_neither_cluster_nor_shares() -> None:
+    with pytest.raises(UsageError, match="one-by-one"):
+        UploadOptions(one_by_one=True, cluster=ClusterOptions("local"))
+    with pytest.raises(UsageError, match="one-by-one"):
+        UploadOptions(one_by_one=True, partition=Partition(1, 2))
