@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from rfbulk.cli.by_reference import preview_refer, refer
 from rfbulk.cli.cluster_options import check_against_reference
 from rfbulk.cli.options import CONTEXT, ExitCode, global_options, globals_of
 from rfbulk.cli.printing import plain, print_json, print_preview, print_report
@@ -89,9 +88,11 @@ def _begin(
     options = globals_of(context)
     is_dry = values.pop("dry_run")
     check_against_reference(context, values)
-    if values["by_reference"] and is_dry:
-        return preview_refer(context, options, list(source), media.kind, values)
-    if values["by_reference"] and batch_id is not None:
+    if values["by_reference"] and (is_dry or batch_id is not None):
+        from rfbulk.cli.by_reference import preview_refer, refer  # noqa: PLC0415 - a road is loaded when it is taken
+
+        if batch_id is None or is_dry:
+            return preview_refer(context, options, list(source), media.kind, values)
         return refer(context, options, list(source), batch_id, media.kind, values)
     try:
         given = options_from(values)

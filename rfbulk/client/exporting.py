@@ -11,7 +11,6 @@ import anyio
 import anyio.to_thread
 
 from rfbulk.client.beside import Beside
-from rfbulk.client.clustering import cluster_receiver
 from rfbulk.client.context import Context, entered_in_thread, exports_dir
 from rfbulk.client.given import keep_said
 from rfbulk.core.failpoints import Failpoint
@@ -97,6 +96,8 @@ async def _export(
         reach=context.reach,
     )
     if options.cluster is not None:
+        from rfbulk.client.clustering import cluster_receiver  # noqa: PLC0415 - few have one
+
         opening = cluster_receiver(context, request.target, request.staging, options, on_event)
     async with opening as receiver:
         cores = _cores()

@@ -95,6 +95,7 @@ class Client(Filling):
             stall_seconds=settings.stall_seconds,
             ca_file=settings.ca_file,
             allow_http=settings.allow_http,
+            is_plain=self._api_url.startswith("http://"),
         )
         transport = await self._stack.enter_async_context(open_transport(options))
         api = ServiceApi(transport, self._api_url, self._api_key, self._workspace)

@@ -12,7 +12,6 @@ import anyio
 import anyio.to_thread
 import msgspec
 
-from rfbulk.client.clustering import cluster_sender
 from rfbulk.client.context import Context, entered_in_thread, uploads_dir
 from rfbulk.client.given import keep_said, selection_text
 from rfbulk.client.measuring import latest_measured, remember
@@ -176,6 +175,8 @@ async def _upload(
         ),
     )
     if options.cluster is not None:
+        from rfbulk.client.clustering import cluster_sender  # noqa: PLC0415 - few have one
+
         opening = cluster_sender(context, source, form, options, on_event, chunk_bytes=chunk_bytes)
     async with opening as sender:
         if not isinstance(sender, ScalingSender):

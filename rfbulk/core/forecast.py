@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from itertools import pairwise
 from math import ceil
-from statistics import fmean, pstdev
 from typing import Final
 
 FINENESS: Final = 16
@@ -76,6 +75,8 @@ class History:
         """
         if left <= 0:
             return Forecast(0.0, 0.0, 0.0)
+        from statistics import fmean, pstdev  # noqa: PLC0415 - it loads `random` and `fractions`, and is seldom asked
+
         rates = self._rates(left)
         rate = fmean(rates) if rates else 0.0
         if rate <= 0:

@@ -41,7 +41,8 @@ class TransportOptions:
     `connect_seconds` limits the making of a connection, TLS included, `answer_seconds` a whole exchange with the API,
     `stall_seconds` each wait for more of an answer. `ca_file` adds a certificate authority. `allow_http` permits plain
     HTTP beyond loopback. `max_connections` bounds the calls of the API at once; uploads have connections of their own.
-    `environment` names proxies and SSL_CERT_FILE (None: the process's).
+    `environment` names proxies and SSL_CERT_FILE (None: the process's). `is_plain`: the API
+    speaks no TLS, so SSL_CERT_FILE is not read for it.
     """
 
     connect_seconds: float = 30.0
@@ -51,6 +52,7 @@ class TransportOptions:
     allow_http: bool = False
     max_connections: int = 160
     environment: Mapping[str, str] | None = None
+    is_plain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,8 @@ async def open_transport(options: TransportOptions | None = None) -> AsyncIterat
     environment = os.environ if options.environment is None else options.environment
     ways = ways_of(environment, connect_seconds=options.connect_seconds, ca_file=options.ca_file)
     # True is aiohttp's own context of the system's authorities, made while it was imported.
-    trust = await anyio.to_thread.run_sync(ways.tls_context) if ways.names_authorities else True
+    reads = ways.names_authorities and (not options.is_plain or ways.ca_file is not None)
+    trust = await anyio.to_thread.run_sync(ways.tls_context) if reads else True
     connector = aiohttp.TCPConnector(
         limit=options.max_connections,
         ssl=trust,
