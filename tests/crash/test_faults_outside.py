@@ -70,7 +70,7 @@ async def test_a_target_that_is_full_ends_the_export_clearly_and_room_lets_it_go
             await emulator.add_batch("results", parts=parts)
             commands = Commands(emulator.url, home)
             program = ("unshare", "--mount", "sh", "-c", FULL_TARGET, "sh", *RFBULK)
-            line = ["export", "results", target, "--json"]
+            line: list[str | Path] = ["export", "results", target, "--json"]
             ended = await commands.run(*line, program=program, ROOM=room, TARGET=str(target))
         assert (ended.code, int(read(home / "first.code"))) == (0, 1), (ended, read(home / "first.err"))
         assert re.search("disk (is full|has no room)", read(home / "first.err")), read(home / "first.err")
@@ -105,7 +105,17 @@ async def test_certificates_that_do_not_fit_end_it_and_nothing_was_said(tmp_path
         images = write_images(home / "images", 3)
         async with Emulator(served_with(certificate)) as emulator:
             commands = Commands(emulator.url, home)
-            line = ["upload", "images", images, "-b", "tls", "--quiet-period", "100ms", "--retry-for", "1s"]
+            line: list[str | Path] = [
+                "upload",
+                "images",
+                images,
+                "-b",
+                "tls",
+                "--quiet-period",
+                "100ms",
+                "--retry-for",
+                "1s",
+            ]
             ended = await commands.run(*line, "--ca-file", trusted)
             assert ended.code == code, (case, ended)
             assert code == 0 or "not to be trusted" in ended.err, (case, ended)
