@@ -79,9 +79,9 @@ def _books(report: VerifyReport) -> Iterator[str]:
             f"in source {number(books.in_source, what)} = as sent {books.same:,} + changed {books.changed:,}"
             f" + new {books.new:,}{others}{unfinished}"
         )
-    pending = report.shards.get(RowKind.PENDING, 0)
-    if pending and books.lost:
-        yield f"{number(pending, 'shard')} not taken in yet: what is lost may still come"
+    waiting = report.shards.get(RowKind.PENDING, 0)
+    if waiting and books.lost:
+        yield f"{number(waiting, 'shard')} not taken in yet: what is lost may still come"
 
 
 def _named_on_screen(report: VerifyReport) -> Iterator[Difference]:
