@@ -23,6 +23,10 @@ _BUSY_MILLISECONDS: Final = 5000
 FOLD_BYTES: Final = 16 << 20
 """How long a log becomes until it is folded: some 4,000 pages, as many commits."""
 
+FOLD_SHARE: Final = 4
+"""Of a large file a log becomes a quarter: each fold reads all of the file to seal it, and all folds of a growing one
+together read it some five times."""
+
 
 @dataclass(frozen=True, slots=True)
 class Shape:
@@ -238,16 +242,21 @@ class _Folding:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._next_bytes = FOLD_BYTES
+        self._next_bytes: int | None = None
 
     def after_commit(self, connection: sqlite3.Connection) -> None:
         """Fold a long log, as far as nobody is reading. What is in the log stays good meanwhile."""
         size = _log_of(self._path).stat().st_size
+        if self._next_bytes is None:
+            self._next_bytes = self._due_bytes()
         if size >= self._next_bytes:
             connection.execute("PRAGMA busy_timeout = 0").fetchall()  # who reads meanwhile is not waited for
             is_read = self._fold(connection)
             connection.execute(f"PRAGMA busy_timeout = {_BUSY_MILLISECONDS}").fetchall()
-            self._next_bytes = FOLD_BYTES + (size if is_read else 0)
+            self._next_bytes = self._due_bytes() + (size if is_read else 0)
+
+    def _due_bytes(self) -> int:
+        return max(FOLD_BYTES, self._path.stat().st_size // FOLD_SHARE)
 
     def at_end(self, connection: sqlite3.Connection) -> None:
         """Fold all of it: what was erased (signed URLs) must not live on in the log."""

@@ -104,3 +104,20 @@ def test_a_checkpoint_put_in_anothers_place_is_told(tmp_path: Path) -> None:
         (tmp_path / f"{other.id}{suffix}").replace(tmp_path / f"{IDENTITY.id}{suffix}")
     with pytest.raises(CheckpointDamaged, match="of another transfer"), open_checkpoint(tmp_path, IDENTITY):
         pass  # pragma: no cover
+
+
+def test_a_large_file_is_folded_seldom_since_each_fold_reads_all_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At a fixed length of the log, a hundred million images would have terabytes read to seal it."""
+    monkeypatch.setattr(checkpoint_file, "FOLD_BYTES", 20_000)
+    monkeypatch.setattr(checkpoint_file, "FOLD_SHARE", 2)
+    read = 0
+    with open_checkpoint(tmp_path, IDENTITY) as checkpoint:
+        seals: set[bytes] = set()
+        for number in range(150):
+            record(checkpoint, number)
+            if (seal := seal_of(checkpoint.path).read_bytes()) not in seals:
+                seals.add(seal)
+                read += checkpoint.path.stat().st_size
+    assert read < 8 * checkpoint.path.stat().st_size
