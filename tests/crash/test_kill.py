@@ -259,6 +259,22 @@ async def one_failed_sync(commands: Commands, images: Path, moment: str) -> None
     assert '"is_confirmed":true' not in ended.out
 
 
+@pytest.mark.parametrize("moment", ["20+", "45+"])
+async def test_a_disk_without_room_for_a_write_is_told_and_room_lets_it_go_on(
+    tmp_path: Path, images: Path, moment: str
+) -> None:
+    """Some writes are those of the checkpoint's file, later ones of its log. Nothing that failed is called sent."""
+    if why := why_no_strace():
+        pytest.skip(f"no call can be made to fail: {why}")
+    async with another(tmp_path / "home") as (commands, emulator):
+        program = (*injecting("pwrite64", f"error=ENOSPC:when={moment}"), *RFBULK)
+        ended = await commands.run(*line(images, "--concurrency", "2"), program=program)
+        assert ended.code == 1, ended
+        assert "the disk is full (make room, then run the same again)" in ended.err
+        assert "Traceback" not in ended.err
+        await finish(commands, emulator, images)
+
+
 SEAMS = {"fdatasync,fsync": (3, 12, 19), "sendto,sendmsg": (1, 2)}
 """Calls between which everything outside happens, and the how many-th of a thread is surely made: one writes the
 checkpoint, and each shard has one that sends its head, and its body."""
