@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from rfbulk import errors
+from rfbulk.cluster.parcels import FetchLot, SendLot
 from rfbulk.core.fetching import FetchJob, FetchOutcome, FetchResult
 from rfbulk.core.model import Outcome, ShardJob, ShardResult
 
 if TYPE_CHECKING:
-    from rfbulk.cluster.parcels import Ended, Fault
+    from rfbulk.cluster.parcels import Ended, Fault, Lot, Manner
 
 Order: TypeAlias = ShardJob | tuple[FetchJob, ...]
 _ALONE: Final = 1 << 40
@@ -91,6 +92,16 @@ class Attempt:
 
         with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits
             self.loop.call_soon_threadsafe(settle)
+
+
+def lot_of(hands: str, manner: Manner, attempts: Sequence[Attempt]) -> Lot:
+    """Return what orders attempts, all of one kind, of a process."""
+    keys = tuple(attempt.key for attempt in attempts)
+    jobs = tuple(attempt.order for attempt in attempts if isinstance(attempt.order, ShardJob))
+    if jobs:
+        return SendLot(hands, manner, keys, jobs)
+    groups = tuple(attempt.order for attempt in attempts if not isinstance(attempt.order, ShardJob))
+    return FetchLot(hands, manner, keys, groups)
 
 
 def error_of(fault: Fault) -> BaseException:

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from rfbulk.cluster import hands, probing
+from rfbulk.cluster.attempts import Attempt, lot_of
 from rfbulk.cluster.dask_client import ClusterLost, DaskClient, TaskLost
 from rfbulk.cluster.desk import Desk, Lot, Mate
 from rfbulk.cluster.judging import none_fits, sample_parcel, why_silent, why_unfit
 from rfbulk.cluster.parcels import (
     Ended,
-    FetchLot,
     Moved,
     Parcel,
     SendLot,
@@ -30,14 +30,13 @@ from rfbulk.cluster.parcels import (
     topic_of,
 )
 from rfbulk.cluster.probing import Sample, Seen
-from rfbulk.core.model import ShardJob
 from rfbulk.errors import RfbulkError, TroublePassing, UsageError
 
 if TYPE_CHECKING:
-    from rfbulk.cluster.attempts import Attempt
     from rfbulk.cluster.parcels import Manner
 
 REFRESH_SECONDS: Final = 1.0
+GATHER_SECONDS: Final = 5.0
 PATIENCE_SECONDS: Final = 10.0
 """What an attempt waits for a worker while there is none. Then it has failed, and its retries decide."""
 
@@ -89,8 +88,8 @@ class Crew:
         """Processor time that all workers have told of."""
         return sum(self._cpu.values())
 
-    async def open(self, wait_seconds: float) -> None:
-        """Connect, and wait until there is a worker that fits.
+    async def open(self, wait_seconds: float, expected: int = 1) -> None:
+        """Connect, and wait until there is a worker that fits, and a little for others that are `expected`.
 
         Raises:
             TroublePassing: the scheduler does not answer, or no worker comes.
@@ -109,6 +108,13 @@ class Crew:
                 raise TroublePassing("use", "the cluster", cause=cause, advice="start workers, then run the same again")
             await asyncio.sleep(0.2)
         await self._try_scheduler()
+        await self._gather(expected)
+
+    async def _gather(self, expected: int) -> None:
+        until = self._now() + GATHER_SECONDS
+        while len(self.desk.fit) < expected and self._now() < until:
+            await asyncio.sleep(0.1)
+            await self._refresh()
 
     async def run(self) -> None:
         """Look after the workers until cancelled."""
@@ -196,19 +202,11 @@ class Crew:
 
     def _packed(self, mate: Mate, attempts: Sequence[Attempt]) -> tuple[Parcel, str]:
         manner = msgspec.structs.replace(self._manner, localise=mate.other_inodes, rate=self._share())
-        keys = tuple(attempt.key for attempt in attempts)
         first = attempts[0]
         self._tries[first.name] += 1
         more = f"-and-{len(attempts) - 1}" if len(attempts) > 1 else ""
         task = f"rfbulk-{manner.run}-{first.name}-{self._tries[first.name]}{more}"
-        lot: SendLot | FetchLot
-        if isinstance(first.order, ShardJob):
-            jobs = tuple(attempt.order for attempt in attempts if isinstance(attempt.order, ShardJob))
-            lot = SendLot(mate.hands, manner, keys, jobs)
-        else:
-            groups = tuple(attempt.order for attempt in attempts if not isinstance(attempt.order, ShardJob))
-            lot = FetchLot(mate.hands, manner, keys, groups)
-        return Parcel(encode(lot), task), task
+        return Parcel(encode(lot_of(mate.hands, manner, attempts)), task), task
 
     def _share(self) -> int | None:
         """A limited rate is divided by the workers there are: together they never exceed it."""

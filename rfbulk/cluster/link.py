@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 import anyio
 
 from rfbulk.cluster.crew import Crew
-from rfbulk.cluster.dask_client import DaskClient, address_in, open_client, security_of
-from rfbulk.cluster.local import LocalCluster, local_cluster
+from rfbulk.cluster.dask_client import ClusterLost, DaskClient, address_in, open_client, security_of
+from rfbulk.cluster.local import LocalCluster, cores, local_cluster
 from rfbulk.edge.threads import END_SECONDS, start_thread
+from rfbulk.errors import TroublePassing
 
 if TYPE_CHECKING:
     from rfbulk.cluster.attempts import Attempt
@@ -198,11 +199,23 @@ class _Thread:
         async with _client_maker(self._options, self._warn) as connect:
             crew = Crew(connect, self._sample, self._warn, rate=self._rate)
             try:
-                await crew.open(self._wait_seconds)
+                await _opened(crew, self._wait_seconds, _expected(self._options))
                 self.opened.set_result(Link(crew, self._loop))
                 await crew.run()
             finally:
                 await crew.close()
+
+
+async def _opened(crew: Crew, wait_seconds: float, expected: int) -> None:
+    try:
+        await crew.open(wait_seconds, expected)
+    except ClusterLost as lost:
+        raise TroublePassing("use", "the cluster", cause=f"it was lost at once: {lost}", advice="try again") from None
+
+
+def _expected(options: ClusterOptions) -> int:
+    """How many workers are known to come: those that were started here."""
+    return (options.local_workers or cores()) if options.is_local else 1
 
 
 @asynccontextmanager

@@ -92,7 +92,7 @@ async def local_cluster(count: int | None) -> AsyncIterator[LocalCluster]:
         TroublePassing: it does not start.
     """
     security, for_children = await asyncio.to_thread(_made_security)
-    cluster = LocalCluster(checked_local(_cores() if count is None else count), security, for_children)
+    cluster = LocalCluster(checked_local(cores() if count is None else count), security, for_children)
     try:
         try:
             await cluster.begin()
@@ -165,9 +165,10 @@ def _end(children: list[subprocess.Popen[bytes]]) -> None:
 
 def _threads(count: int) -> int:
     """Two shards at once for each process: one is sent while another is read."""
-    return max(2, 2 * _cores() // count)
+    return max(2, 2 * cores() // count)
 
 
-def _cores() -> int:
+def cores() -> int:
+    """How many processors this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
