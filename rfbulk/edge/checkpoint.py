@@ -149,6 +149,11 @@ class Checkpoint:
 
         await self._writer.run(work)
 
+    async def end_doubts(self) -> None:
+        """Record that nothing that the service has taken in is there twice."""
+        sql = "UPDATE shards SET in_doubt = 0 WHERE state = ? AND in_doubt"
+        await self._writer.run(lambda db: _execute(db, sql, (ShardState.INDEXED,)))
+
     # what the service lists
 
     async def match_rows(self, shard_ids: Sequence[str]) -> dict[str, int]:
@@ -326,7 +331,7 @@ def _totals(db: sqlite3.Connection) -> Totals:
     arrived = ",".join(str(int(state)) for state in sorted(ARRIVED))
     unverified = db.execute(f"SELECT count(*) FROM shards WHERE state IN ({arrived}) AND NOT is_verified").fetchone()  # noqa: S608
     grants, granted = db.execute("SELECT coalesce(sum(grants), 0), sum(object_path != '') FROM shards").fetchone()
-    repeated = db.execute("SELECT count(*) FROM shards WHERE state = ? AND in_doubt", (ShardState.SENT,)).fetchone()
+    repeated = db.execute(f"SELECT count(*) FROM shards WHERE state IN ({arrived}) AND in_doubt").fetchone()  # noqa: S608
     return Totals(
         {ShardState(row[0]): row[1] for row in rows},
         {ShardState(row[0]): row[2] for row in rows},

@@ -89,6 +89,8 @@ class Confirmer:
         else:
             await self._compare_names(result, verdict, count - baseline.images - sent.images)
         if result.is_confirmed:
+            if sent.may_repeat:
+                await self.ports.checkpoint.end_doubts()
             await self.ports.checkpoint.record_fact("confirmed", "yes")
             self.ports.reach(Failpoint.CONFIRMED)
         return result

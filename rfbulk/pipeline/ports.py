@@ -142,6 +142,7 @@ class Checkpoint(Protocol):
     async def split(self, shard: Shard, parts: Sequence[tuple[tuple[Entry, ...], int]]) -> None: ...  # noqa: D102
     async def fail_entries(self, shard: Shard, failures: Sequence[tuple[Entry, RefusalReason, str]]) -> None: ...  # noqa: D102
     async def mark_indexed(self, numbers: Sequence[int] | None) -> None: ...  # noqa: D102
+    async def end_doubts(self) -> None: ...  # noqa: D102
     async def match_rows(self, shard_ids: Sequence[str]) -> dict[str, int]: ...  # noqa: D102
     async def forget_matches(self) -> None: ...  # noqa: D102
     async def begin_look_up(self, shards: Sequence[int] | None) -> None: ...  # noqa: D102

@@ -182,3 +182,6 @@ def test_a_copy_that_is_indexed_behind_the_first_is_told(count_mode: Literal["in
         assert world.emulator.faults.unconsumed() == []
         assert list(world.held().values()) == [2]
         assert (report.is_confirmed, report.has_failures) == (False, True), report
+        again = world.run(quiet_seconds=1.0)
+        assert not isinstance(again, str), again
+        assert again.doubled == ["a.jpg"], "what was told once is told as long as it is so"
