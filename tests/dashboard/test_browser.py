@@ -40,7 +40,7 @@ def chromium() -> Iterator[Browser]:
 def browser(chromium: Browser) -> Iterator[Browser]:
     """The browser; whatever a test did with it, the console has nothing to complain of."""
     yield chromium
-    lost = "ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED_ENCODING", "ERR_CONNECTION_RESET"
+    lost = "ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED_ENCODING", "ERR_CONNECTION_RESET", "favicon.ico"
     assert [line for line in chromium.complaints() if not any(word in line for word in lost)] == []
     chromium.open("about:blank")
 
