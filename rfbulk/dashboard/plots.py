@@ -160,17 +160,23 @@ def _marks(
 
 
 def _line(lane: Lane, across: Callable[[float], float], up: Callable[[float], float]) -> list[Markup]:
-    runs: list[list[str]] = [[]]
+    runs: list[list[tuple[float, float]]] = [[]]
     for index, value in enumerate(lane.values):
         if value is None:
             runs.append([])
         else:
-            runs[-1].append(f"{across(index + 0.5)},{up(value)}")
-    path = "".join(f"M{'L'.join(run)}" + ("h0.1" if len(run) == 1 else "") for run in runs if run)
+            runs[-1].append((index + 0.5, value))
+    # a point alone is as wide as what it stands for, since a line without length is not seen
+    runs = [
+        run if len(run) > 1 else [(run[0][0] - 0.5, run[0][1]), (run[0][0] + 0.5, run[0][1])] for run in runs if run
+    ]
     base = up(0)
+    drawn = ["L".join(f"{across(at)},{up(value)}" for at, value in run) for run in runs]
     areas = "".join(
-        f"M{run[0].partition(',')[0]},{base}L{'L'.join(run)}L{run[-1].partition(',')[0]},{base}Z" for run in runs if run
+        f"M{across(run[0][0])},{base}L{path}L{across(run[-1][0])},{base}Z"
+        for run, path in zip(runs, drawn, strict=True)
     )
+    path = "".join(f"M{path}" for path in drawn)
     return [element("path", class_="area", d=areas), element("path", class_="line", d=path)]
 
 

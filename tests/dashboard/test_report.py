@@ -15,7 +15,7 @@ from rfbulk.dashboard.books import books_of, books_so_far
 from rfbulk.dashboard.chronicle import Chronicle, Ending
 from rfbulk.dashboard.markup import Markup, element, markup
 from rfbulk.dashboard.picture import About
-from rfbulk.dashboard.plots import scale
+from rfbulk.dashboard.plots import Lane, plot, scale
 from rfbulk.dashboard.report import report_page
 from rfbulk.events import IngestProgress, JobProgress, PhaseChanged, RunStepped, TransferBegun, Warned
 from tests.dashboard.histories import ABOUT, EVIL, FETCHING, named, told, upload
@@ -252,3 +252,8 @@ def test_markup_escapes_all_that_is_not_markup() -> None:
         '<p class="&quot;">&lt;&amp;&gt;<b>x</b>5</p>'
     )
     assert markup("\u202e") == "\\u202e"
+
+
+def test_a_single_sample_is_seen_in_a_plot() -> None:
+    drawn = plot(Lane("at once", [None, 4.0, None], str), 0.5)
+    assert re.search(r'class="line" d="M[\d.]+,[\d.]+L[\d.]+,[\d.]+"', drawn)
