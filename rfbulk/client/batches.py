@@ -35,9 +35,8 @@ async def wait_for_batch(
     workspace = await context.persist(context.api.workspace, tell=on_event)
 
     async def expected() -> Expected:
-        if expect is not None:
-            return Expected(expect)
-        return await anyio.to_thread.run_sync(expected_images, context, workspace, batch)
+        known = await anyio.to_thread.run_sync(expected_images, context, workspace, batch)
+        return known if expect is None else Expected(expect, unused_grants=known.unused_grants)
 
     ports = BatchPorts(context.api, context.clock, context.settings.retry, on_event, expected, context.bell)
     work = partial(watch_batch, ports, batch, seconds=seconds, quiet_seconds=quiet_seconds)
@@ -60,7 +59,8 @@ def expected_images(context: Context, workspace: str, batch: str) -> Expected:
     ]
     files = sum(summary["images_sent"] + summary["images_left"] for summary in found)
     is_filling = any(summary["images_left"] or not summary["scan_finished"] for summary in found)
-    return Expected(files if files or is_filling else None, is_filling)
+    unused = sum(summary.get("unused_grants", 0) for summary in found)
+    return Expected(files if files or is_filling else None, is_filling, unused)
 
 
 def _as_upload(ingest: dict[str, Any]) -> dict[str, Any]:

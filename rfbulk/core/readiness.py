@@ -27,22 +27,25 @@ class Readiness(StrEnum):
 
 
 class Expected(msgspec.Struct, frozen=True):
-    """How many files a batch is to hold, as far as that is known now. `is_filling` as in `BatchState`."""
+    """How many files a batch is to hold, as far as that is known now. The rest as in `BatchState`."""
 
     files: int | None = None
     is_filling: bool = False
+    unused_grants: int = 0
 
 
 class BatchState(msgspec.Struct):
     """What a batch shows: how many files are counted, its shards by kind, which shards and files failed, and why.
 
     `expected` is how many files there must be, None where nobody knows. `is_filling` tells that an upload which is
-    known here has not come to its end, so that more is to come whatever is counted.
+    known here has not come to its end, so that more is to come whatever is counted. `unused_grants` are known here to
+    have been asked for and never filled: so many shards may be pending for ever.
     """
 
     count: int = 0
     expected: int | None = None
     is_filling: bool = False
+    unused_grants: int = 0
     is_ready: bool = False
     shards: dict[RowKind, int] = {}
     failed: list[tuple[str, str]] = []
@@ -71,6 +74,10 @@ def readiness(state: BatchState, *, is_quiet: bool) -> Readiness:
     ========= ============ ============== ====================
     (while an upload fills it)            wait
     some      any          any            wait
+    no more   none         as expected    ready, once quiet
+    than were
+    granted
+    for nothing
     none      some shards  any            failed, once quiet
     none      none         as expected    ready
     none      none         fewer, and     failed, once quiet
@@ -83,8 +90,12 @@ def readiness(state: BatchState, *, is_quiet: bool) -> Readiness:
     none      none         none           wait
     ========= ============ ============== ====================
     """
-    if state.is_filling or state.pending:
+    if state.is_filling:
         return Readiness.WAIT
+    if state.pending:
+        is_explained = state.pending <= state.unused_grants and not state.shards.get(RowKind.ERROR, 0)
+        is_full = state.expected is not None and state.count >= state.expected
+        return Readiness.READY if is_quiet and is_explained and is_full else Readiness.WAIT
     if state.shards.get(RowKind.ERROR, 0):
         return Readiness.FAILED if is_quiet else Readiness.WAIT
     if state.expected is not None:

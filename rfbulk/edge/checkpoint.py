@@ -389,6 +389,7 @@ def summary_of(path: Path) -> dict[str, Any]:
         "bytes_sent": totals.bytes(ARRIVED),
         "images_left": totals.count(left),
         "shards_left": totals.shard_count(left),
+        "unused_grants": max(0, totals.grants - totals.shard_count(ARRIVED | {ShardState.GRANTED, ShardState.UNSURE})),
         "failures": failed,
         "scan_finished": facts.get("scan_finished") == "yes",
         "confirmed": facts.get("confirmed") == "yes",

@@ -97,7 +97,7 @@ class _Looking:
         """Ask for the count, and for the shards where they can matter."""
         self.requests = 0
         count = await self._ask(partial(self._ports.service.count, self._batch))
-        state = BatchState(count or 0, expected.files, expected.is_filling)
+        state = BatchState(count or 0, expected.files, expected.is_filling, expected.unused_grants)
         is_growing = count != self._last_count and (count or 0) < (expected.files or 0)
         self._last_count = count
         if count is None or is_growing:

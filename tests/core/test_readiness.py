@@ -39,6 +39,26 @@ def test_each_row_of_the_table(
 
 
 @pytest.mark.parametrize(
+    ("pending", "failed", "count", "expected", "unused", "verdict"),
+    [
+        (1, 0, 9, 9, 1, Readiness.READY),
+        (1, 0, 9, 9, 3, Readiness.READY),
+        (2, 0, 9, 9, 1, Readiness.WAIT),
+        (1, 0, 8, 9, 1, Readiness.WAIT),
+        (1, 1, 9, 9, 1, Readiness.WAIT),
+        (1, 0, 9, None, 1, Readiness.WAIT),
+    ],
+)
+def test_shards_that_were_granted_for_nothing_are_not_waited_for(
+    pending: int, failed: int, count: int, expected: int | None, unused: int, verdict: Readiness
+) -> None:
+    """After a 403 of the store a shard was asked for anew; some services list the first one for ever."""
+    state = BatchState(count, expected, unused_grants=unused, shards={RowKind.PENDING: pending, RowKind.ERROR: failed})
+    assert readiness(state, is_quiet=True) is verdict
+    assert readiness(state, is_quiet=False) is Readiness.WAIT
+
+
+@pytest.mark.parametrize(
     ("metadata", "named"),
     [
         ('{"failedFiles":[{"type":"bad","fileName":"a.jpg","reason":"no image"}]}', [("a.jpg", "no image")]),
