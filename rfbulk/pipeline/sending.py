@@ -224,15 +224,9 @@ class Carrier:
     async def _done(self, shard: Shard, result: ShardResult) -> None:
         """Where nothing keeps a second PUT from being indexed beside the first, the doubt stays on record."""
         verified = result.outcome is Outcome.STORED and result.stored_crc32c is not None
-        shard = replace(
-            shard,
-            state=ShardState.SENT,
-            in_doubt=shard.in_doubt and shard.grant is not None and not shard.grant.once_only,
-            grant=None,
-            etag=result.etag,
-            crc32c=result.crc32c,
-            is_verified=verified,
-        )
+        doubt = shard.in_doubt and shard.grant is not None and not shard.grant.once_only
+        shard = replace(shard, state=ShardState.SENT, grant=None, in_doubt=doubt, is_verified=verified)
+        shard = replace(shard, etag=result.etag, crc32c=result.crc32c)
         await self.ports.checkpoint.update(shard)
         self.ports.reach(Failpoint.SENT_RECORDED)
         self.tally.send(shard, self.ports.clock.monotonic(), is_verified=verified)

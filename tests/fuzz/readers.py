@@ -36,21 +36,7 @@ from rfbulk.core.tarstream import ArchiveFault, ArchiveUnsafe, TarStream
 from rfbulk.core.unpacking import Admission, MemberRefused, gunzip, is_gzip
 from rfbulk.edge.path_list import paths_of
 from rfbulk.errors import ProtocolError, SourceError, UsageError
-from rfbulk.workers.frames import (
-    CallOff,
-    Failed,
-    Fetch,
-    Fetched,
-    FrameWriter,
-    Moved,
-    News,
-    Order,
-    Send,
-    Sent,
-    SetUp,
-    read_news,
-    read_order,
-)
+from rfbulk.workers import frames
 from tests.support.archives import END, HOSTILE, long_name, member, packed, pax
 
 LIMITS = UnpackLimits(most_members=200, most_name_bytes=1 << 20, most_bytes=64 << 20, ratio_from_bytes=1 << 20)
@@ -322,34 +308,34 @@ def _read_notice(data: bytes) -> object:
 
 
 def _read_frames(read: Callable[[BinaryIO], object], data: bytes) -> list[object]:
-    frames: list[object] = []
+    found: list[object] = []
     stream = io.BytesIO(data)
     while (frame := read(stream)) is not None:
-        frames.append(frame)
+        found.append(frame)
         repr(frame)
-    return frames
+    return found
 
 
-def _framed(*frames: Order | News) -> bytes:
+def _framed(*said: frames.Order | frames.News) -> bytes:
     out = io.BytesIO()
-    for frame in frames:
-        FrameWriter(out).write(frame)
+    for frame in said:
+        frames.FrameWriter(out).write(frame)
     return out.getvalue()
 
 
 _ENTRY = Entry(0, b"a.jpg", "a.jpg", 3, 1, 2)
 _GRANTED = Grant(SignedUrl(URL), {"a": "b"}, 100, 1.0, once_only=True)
 _ORDERS = _framed(
-    SetUp({}, 1.0, None, allow_http=False, stall_seconds=1.0),
-    Send(1, ShardJob(1, (b"/x",), (_ENTRY,), b"", 2048, _GRANTED)),
-    Fetch(2, (FetchJob(2, SignedUrl(URL), b"/x", b"/x/.s", "a.jpg"),)),
-    CallOff(1),
+    frames.SetUp({}, 1.0, None, allow_http=False, stall_seconds=1.0),
+    frames.Send(1, ShardJob(1, (b"/x",), (_ENTRY,), b"", 2048, _GRANTED)),
+    frames.Fetch(2, (FetchJob(2, SignedUrl(URL), b"/x", b"/x/.s", "a.jpg"),)),
+    frames.CallOff(1),
 )
 _NEWS = _framed(
-    Moved(1, 2),
-    Sent(1, ShardResult(Outcome.STORED), 0.1),
-    Fetched(2, [], 0.1),
-    Failed(3, "NoRoom", ("a", "b", "c", "d")),
+    frames.Moved(1, 2),
+    frames.Sent(1, ShardResult(Outcome.STORED), 0.1),
+    frames.Fetched(2, [], 0.1),
+    frames.Failed(3, "NoRoom", ("a", "b", "c", "d")),
 )
 
 
@@ -392,8 +378,8 @@ READERS = (
     Reader("archive", _read_archive, (ArchiveFault, ArchiveUnsafe), _TARS + tuple(map(packed, _TARS))),
     Reader("notice", _read_notice, (NotANotice,), (_json(**_INGEST_NOTICE), _json(**_JOB_NOTICE))),
     Reader("reference", _read_reference, (ReferenceFault,), (_REFERENCE,)),
-    Reader("orders", partial(_read_frames, read_order), (msgspec.MsgspecError, ValueError), (_ORDERS,)),
-    Reader("news", partial(_read_frames, read_news), (msgspec.MsgspecError, ValueError), (_NEWS,)),
+    Reader("orders", partial(_read_frames, frames.read_order), (msgspec.MsgspecError, ValueError), (_ORDERS,)),
+    Reader("news", partial(_read_frames, frames.read_news), (msgspec.MsgspecError, ValueError), (_NEWS,)),
     Reader("paths", _read_paths, (SourceError,), (b"a.jpg\nb/c.jpg\r\n", b"a\0b\0", b"\xef\xbb\xbf/x/y\n")),
     Reader("image", _read_image, (), (_PNG, _JPEG, b"RIFF\x10\0\0\0WEBPVP8 " + b"x" * 30, b"BM\x20\0\0\0" + b"x" * 26)),
     Reader("flows", lambda data: parse_flows(data.decode("utf-8", "replace")), (UsageError,), _FLOWS),
