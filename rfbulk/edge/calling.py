@@ -138,7 +138,9 @@ class Caller:
         what = (call.operation, call.subject)
         if is_passing_status(status):
             wait = parse_retry_after(answer.headers.get("Retry-After"), server_now=self.server_now())
-            return TroublePassing(*what, cause=cause, advice="run the same again later", status=status, retry_after=wait)
+            return TroublePassing(
+                *what, cause=cause, advice="run the same again later", status=status, retry_after=wait
+            )
         if status in _UNAUTHORISED:
             return NotAuthorised(*what, cause=cause, advice=_UNAUTHORISED[status])
         return ServiceRefused(*what, cause=cause, advice=_advice(status), status=status)

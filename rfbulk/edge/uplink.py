@@ -89,7 +89,6 @@ class _SourceFailed(Exception):
 
 def _send_body(line: Line, chunks: Iterator[Chunk], length: int, call: Call, stall_seconds: float) -> None:
     """Send the chunks, or those before the store answered or closed the connection."""
-
     moved = 0
 
     def on_sent(count: int) -> None:

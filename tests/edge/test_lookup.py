@@ -59,9 +59,7 @@ def test_a_part_of_a_segment_matches_nothing(db: sqlite3.Connection, part: str) 
 @pytest.mark.parametrize("state", ShardState)
 def test_only_shards_that_arrived_or_may_have_have_rows(db: sqlite3.Connection, state: ShardState) -> None:
     sent(db, "a.jpg", path="/bucket/id-1", state=state)
-    assert bool(lookup.match_rows(db, ["id-1"])) is (
-        state in (ShardState.SENT, ShardState.INDEXED, ShardState.UNSURE)
-    )
+    assert bool(lookup.match_rows(db, ["id-1"])) is (state in (ShardState.SENT, ShardState.INDEXED, ShardState.UNSURE))
 
 
 def test_what_was_sent_since_is_matched_once_the_old_is_forgotten(db: sqlite3.Connection) -> None:
