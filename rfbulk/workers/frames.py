@@ -104,7 +104,7 @@ def _to_wire(value: object) -> str:
 def _from_wire(kind: type, value: object) -> object:
     if kind is SignedUrl and isinstance(value, str):
         return SignedUrl(value)
-    raise NotImplementedError
+    raise TypeError("expected the text of a URL")
 
 
 _encode: Final = msgspec.msgpack.Encoder(enc_hook=_to_wire).encode

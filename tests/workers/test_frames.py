@@ -1,0 +1,22 @@
+"""Frames between processes: what is none of them is refused in one way."""
+
+from __future__ import annotations
+
+import io
+
+import msgspec
+import pytest
+
+from rfbulk.core.fetching import FetchJob
+from rfbulk.core.secrets import SignedUrl
+from rfbulk.workers.frames import Fetch, FrameWriter, read_order
+
+
+def test_an_order_whose_url_is_no_text_is_refused_like_any_other() -> None:
+    """Found by fuzzing: the hook for URLs answered with an error that nobody expects."""
+    out = io.BytesIO()
+    FrameWriter(out).write(Fetch(1, (FetchJob(1, SignedUrl("u"), b"/x", b"/x/.s", "a.jpg"),)))
+    said = out.getvalue()
+    assert said.count(b"\xa1u") == 1
+    with pytest.raises(msgspec.ValidationError, match="text of a URL"):
+        read_order(io.BytesIO(said.replace(b"\xa1u", b"\xcc\x07")))  # as long, and a number
