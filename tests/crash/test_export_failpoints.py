@@ -130,7 +130,8 @@ def lose_some(target: Path) -> None:
 
 async def export(commands: Commands, target: Path, *, failpoint: str = "") -> dict[str, Any] | None:
     """Run the command. Returns its report, None if it was killed."""
-    ended = await commands.run("export", BATCH, target, "--json", RFBULK_FAILPOINT=failpoint)
+    here = ["--processes", "1"] if failpoint.startswith(Failpoint.FETCH_STAGED) else []  # others are not led there
+    ended = await commands.run("export", BATCH, target, "--json", *here, RFBULK_FAILPOINT=failpoint)
     assert "Traceback" not in ended.err
     if ended.code == KILLED:
         return None

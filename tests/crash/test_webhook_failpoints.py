@@ -118,8 +118,8 @@ async def die_receiving(home: Path, failpoint: str) -> None:
         heard = Counter(read(home / "heard").split())
         assert set(heard) == events
         assert len(events) == EVENTS
-        more = any(map(failpoint.startswith, TWICE))
-        assert sum(heard.values()) == EVENTS + more, heard
+        more = any(map(failpoint.startswith, TWICE))  # at any other place a command may just be under way, or not
+        assert EVENTS + more <= sum(heard.values()) <= EVENTS + 1, heard
         commands.look_for_secrets()
 
 

@@ -18,6 +18,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
+SIZES = {"COLUMNS", "LINES"}  # they would be believed before the terminal is
 SHOW, HIDE = b"\x1b[?25h", b"\x1b[?25l"
 
 
@@ -33,7 +34,8 @@ class Terminal:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=theirs,
-            env=os.environ | {"TERM": term, "NO_COLOR": "1"},
+            env={name: value for name, value in os.environ.items() if name not in SIZES}
+            | {"TERM": term, "NO_COLOR": "1"},
             cwd=Path(__file__).parents[2],
         )
         os.close(theirs)

@@ -133,5 +133,5 @@ async def test_an_upload_tells_when_its_batch_expires(make_world: MakeWorld) -> 
     world.service.expiry_date = datetime.fromtimestamp(world.service.server_now() + 500, UTC).isoformat()
     await world.upload()
     told = [each for each in world.events if isinstance(each, BatchExpires)]
-    assert ["batch"] == [each.batch_id for each in told]
+    assert [each.batch_id for each in told] == ["batch"]
     assert pytest.approx([500.0]) == [each.seconds for each in told]
