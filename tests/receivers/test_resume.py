@@ -3,10 +3,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspecfrom pathlib import Path
-
+import msgspec
 import pytest
 
 from rfbulk.core.fetching import Check, FetchOutcome, FetchResult
