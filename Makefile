@@ -17,8 +17,8 @@ $(READY): pyproject.toml
 demo: $(READY)  ## real images in, a job on them, results out; every hash compared (IMAGES=folder for your own)
 	$(BIN)/python -m rfbulk.cli.demo $(if $(IMAGES),--images '$(IMAGES)')
 
-test: $(READY)  ## all tests
-	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal
+test: $(READY)  ## all tests (PYTEST='tests/core -k naming': some of them)
+	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal $(PYTEST)
 
 check: $(READY)  ## format, lint, types
 	$(BIN)/ruff format --check .
@@ -46,7 +46,7 @@ cluster: $(READY)  ## real Dask clusters: 100,000 images, and whatever is of a c
 clouds: $(READY)  ## buckets of every cloud, 10,000 objects each: moto, Azurite (needs node and npm), a verifier for Google
 	@$(MAKE) --no-print-directory $(AZURITE) && all=all || { all=; \
 	echo '*** Azurite cannot be installed, so Azure is NOT tried here: it needs node, npm and a registry of packages.'; }; \
-	RFBULK_TEST_CLOUDS=$${all:-most} $(BIN)/python -m pytest -q tests/clouds
+	RFBULK_TEST_CLOUDS=$${all:-most} $(BIN)/python -m pytest -q -n 3 --dist worksteal tests/clouds
 
 AXE := $(VENV)/browser/node_modules/axe-core/package.json
 
@@ -59,7 +59,7 @@ browser: $(READY)  ## the dashboard and the report in a real browser: Chromium, 
 	chromium chromium-driver fonts-dejavu-core; } >/dev/null; } || true
 	@$(MAKE) --no-print-directory $(AXE) && command -v chromedriver >/dev/null && all=required || { all=; \
 	echo '*** Chromium, chromedriver or axe cannot be installed, so what needs them is NOT tried here.'; }; \
-	RFBULK_TEST_BROWSER=$$all $(BIN)/python -m pytest -q tests/dashboard
+	RFBULK_TEST_BROWSER=$$all $(BIN)/python -m pytest -q -n 2 --dist loadfile tests/dashboard
 
 crash: $(READY)  ## kill and resume a thousand times, each at another point (DEATHS=N SEED=N ROAD='export'); a quarter of an hour
 	RFBULK_POWER_STRIDE=1 $(BIN)/python -m pytest -q tests/crash/test_power_images.py
