@@ -1,4 +1,4 @@
-"""`rfbulk checkpoint list | show | forget`."""
+"""`rfbulk checkpoint list | show | forget | reseal`."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from rfbulk.client.context import exports_dir, ingests_dir, uploads_dir
 from rfbulk.core.forms import VIDEOS
 from rfbulk.edge.checkpoint import summaries
 from rfbulk.edge.checkpoint_file import remove_files
+from rfbulk.edge.checkpoint_file import reseal as reseal_checkpoint
 from rfbulk.edge.export_checkpoint import export_summaries, staging_of
 from rfbulk.edge.ingest_checkpoint import ingest_summaries
 from rfbulk.edge.landing import discard_staging
 from rfbulk.edge.locks import FileLock
-from rfbulk.errors import CheckpointBusy
+from rfbulk.errors import CheckpointBusy, RfbulkError
 
 
 @click.command("list", context_settings=CONTEXT)
@@ -139,6 +140,30 @@ def forget(context: click.Context, checkpoint_id: str, *, yes: bool) -> int:
     path.with_suffix(".lock").unlink(missing_ok=True)  # while it is held: who has opened it meanwhile looks again
     lock.release()
     click.echo(f"forgotten: {summary['id']}")
+    return ExitCode.DONE
+
+
+@click.command(context_settings=CONTEXT)
+@click.argument("checkpoint_id", metavar="ID")
+@global_options
+@click.pass_context
+def reseal(context: click.Context, checkpoint_id: str) -> int:
+    """Take a checkpoint as it is, after another program has opened it.
+
+    A checkpoint is sealed, and told as damaged when it is not as rfbulk left it. `sqlite3` changes what a killed
+    process has left even if it only reads. This looks through the structure of the file and seals it anew; whether
+    what it says is still true, nobody can tell then: `rfbulk verify` compares it with the service.
+
+    \b
+    rfbulk checkpoint reseal spring-3f
+    """
+    path = Path(find(globals_of(context), checkpoint_id)["path"])
+    try:
+        reseal_checkpoint(path)
+    except RfbulkError as error:
+        click.echo(f"error: {error}", err=True)
+        return exit_code_of(error)
+    click.echo(f"sealed as it is: {path.stem}")
     return ExitCode.DONE
 
 

@@ -44,6 +44,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "show": ("rfbulk.cli.checkpoints:show", "Describe one of them, and say the command that goes on with it."),
         "resume": ("rfbulk.cli.resuming:resume", "Go on with one of them, with the options it was begun with."),
         "forget": ("rfbulk.cli.checkpoints:forget", "Forget one of them."),
+        "reseal": ("rfbulk.cli.checkpoints:reseal", "Take one as it is, after another program has opened it."),
     },
     "cluster": {"check": ("rfbulk.cli.cluster:check", "Look at a Dask cluster: versions, mounts, clocks, lines.")},
     "webhook": {"serve": ("rfbulk.cli.webhook:serve", "Receive the service's notifications.")},

@@ -20,6 +20,7 @@ from rfbulk.errors import CheckpointDamaged, UsageError
 
 SUFFIX: Final = ".sqlite"
 _BUSY_MILLISECONDS: Final = 5000
+SEAL_ADVICE: Final = "put back a copy of it and of its `.seal`, or begin anew with --restart"
 FOLD_BYTES: Final = 16 << 20
 """How long a log becomes until it is folded: some 4,000 pages, as many commits."""
 
@@ -100,6 +101,38 @@ def connect(path: Path, shape: Shape, facts: Mapping[str, str]) -> sqlite3.Conne
             seal.spoil(path)
         raise
     return connection
+
+
+def reseal(path: Path) -> None:
+    """Take a checkpoint as it is from now on, if its structure is sound: another program may have folded its log.
+
+    What was changed in it, and by whom, nobody can tell: a flipped bit in it would be believed. Blocks on the disk.
+
+    Raises:
+        CheckpointBusy: a process holds it.
+        CheckpointDamaged: SQLite finds it damaged.
+    """
+    lock = FileLock(path.with_suffix(".lock"))
+    lock.acquire()
+    try:
+        seal.lift(path)
+        fault = _fault_of(path)
+        if not fault:
+            return seal.put_on(path)
+        seal.spoil(path)
+    finally:
+        lock.release()
+    raise CheckpointDamaged("seal", path.name, cause=f"it is damaged: {fault}", advice=SEAL_ADVICE)
+
+
+def _fault_of(path: Path) -> str:
+    try:
+        with closing(sqlite3.connect(path, isolation_level=None)) as db:
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            said = str(db.execute("PRAGMA integrity_check(1)").fetchone()[0])
+    except sqlite3.Error as error:
+        return str(error)
+    return "" if said == "ok" else said
 
 
 def connect_to_read(path: Path) -> sqlite3.Connection:
@@ -197,7 +230,7 @@ def _is_sealed(path: Path, shape: Shape) -> bool:
     try:
         return seal.is_sealed(path)
     except seal.SealBroken:
-        raise _damaged(path, shape) from None
+        raise _altered(path, shape) from None
 
 
 def _set_up(connection: sqlite3.Connection) -> None:
@@ -235,6 +268,13 @@ class _LogDamaged(CheckpointDamaged):
 
 def _damaged(path: Path, shape: Shape) -> CheckpointDamaged:
     return CheckpointDamaged("open", path.name, cause="it is damaged or no checkpoint", advice=shape.advice)
+
+
+def _altered(path: Path, shape: Shape) -> CheckpointDamaged:
+    """Bits have flipped, or another program (`sqlite3`) has opened what a death had left and folded its log."""
+    cause = "it is damaged: it is not as rfbulk left it"
+    advice = f"if you opened it with another program, `rfbulk checkpoint reseal {path.stem}` takes it as it is"
+    return CheckpointDamaged("open", path.name, cause=cause, advice=f"{advice}; else {shape.advice}")
 
 
 class _Folding:

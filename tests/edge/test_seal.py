@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import anyio
@@ -10,8 +12,9 @@ import pytest
 
 from rfbulk.edge import checkpoint_file
 from rfbulk.edge.checkpoint import Checkpoint, Identity, open_checkpoint
+from rfbulk.edge.checkpoint_file import reseal
 from rfbulk.edge.seal import SealBroken, is_sealed, lift, put_on, seal_of, spoil
-from rfbulk.errors import CheckpointDamaged
+from rfbulk.errors import CheckpointBusy, CheckpointDamaged
 
 IDENTITY = Identity("https://api.test", "work", "spring", ("/photos",))
 
@@ -121,3 +124,36 @@ def test_a_large_file_is_folded_seldom_since_each_fold_reads_all_of_it(
                 seals.add(seal)
                 read += checkpoint.path.stat().st_size
     assert read < 8 * checkpoint.path.stat().st_size
+
+
+def opened_by_another_program(path: Path) -> None:
+    """As `sqlite3 FILE .tables` does with what a killed process has left: it folds the log."""
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("INSERT INTO facts VALUES ('mine', 'x')")
+        db.commit()
+
+
+def test_what_another_program_has_opened_is_told_and_can_be_taken_as_it_is(tmp_path: Path) -> None:
+    with open_checkpoint(tmp_path, IDENTITY) as checkpoint:
+        record(checkpoint, 1)
+        with pytest.raises(CheckpointBusy):
+            reseal(checkpoint.path)
+    opened_by_another_program(checkpoint.path)
+    with pytest.raises(CheckpointDamaged, match="checkpoint reseal"), open_checkpoint(tmp_path, IDENTITY):
+        pass  # pragma: no cover
+    reseal(checkpoint.path)
+    with open_checkpoint(tmp_path, IDENTITY) as again:
+        assert anyio.run(again.fact, "fact-1") == "x" * 3000
+
+
+def test_what_is_torn_is_not_sealed(tmp_path: Path) -> None:
+    with open_checkpoint(tmp_path, IDENTITY) as checkpoint:
+        for number in range(40):
+            record(checkpoint, number)
+    size = checkpoint.path.stat().st_size
+    with checkpoint.path.open("r+b") as file:
+        file.truncate(size // 2 // 4096 * 4096)
+    with pytest.raises(CheckpointDamaged, match="damaged"):
+        reseal(checkpoint.path)
+    with pytest.raises(CheckpointDamaged), open_checkpoint(tmp_path, IDENTITY):
+        pass  # pragma: no cover
