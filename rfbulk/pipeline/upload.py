@@ -93,6 +93,7 @@ class _Upload:
         self._planner = request.form.planner(
             max_images=options.shard_images, max_bytes=options.shard_bytes, trailer=request.trailer
         )
+        self._told_phase: Phase | None = None
         self._wake = anyio.Event()
         self._scan_begun = anyio.Event()
         self._scan_ended = False
@@ -369,7 +370,10 @@ class _Upload:
         self._ports.tell(self._tally.progress(self._ports.clock.monotonic(), self._gate))
 
     def _phase(self, phase: Phase) -> None:
-        self._ports.tell(PhaseChanged(phase))
+        """Tell a phase when it is entered: shards come and go within it."""
+        if phase != self._told_phase and not (self._told_phase == "stopping" and phase == "sending"):
+            self._told_phase = phase
+            self._ports.tell(PhaseChanged(phase))
 
     def _nothing_to_send(self) -> UsageError:
         tally = self._tally
