@@ -4,7 +4,7 @@
 
 A full run wants a quiet machine, some 35 GB of disk for its files (in `benchmarks/build/data`, kept for the next run)
 and 24 GB of memory, so that the page cache holds each set. `--smoke` runs everything small, to see that it works:
-its figures mean nothing. Each scenario adds a line to `benchmarks/results/history.jsonl`.
+its figures mean nothing. Each scenario adds a line to `benchmarks/results/history.jsonl`, and draws a plot beside it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 if __name__ == "__main__" and not __package__:  # started as a file: let its siblings be found by their full names
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from benchmarks import distance, embedding, export, history, million, startup, tls, upload
+from benchmarks import distance, embedding, export, history, million, plots, startup, tls, upload
 from benchmarks.bench import HOME, Bench, Outcome, Scenario, Table
 from benchmarks.contenders import RIVAL_VENV
 from benchmarks.process import idle_share
@@ -77,6 +77,8 @@ def _run(scenario: Scenario, bench: Bench, file: Path) -> tuple[str, ...]:
     outcome = scenario.run(bench)
     _print_outcome(replace(outcome, goals=()) if bench.smoke else outcome)
     history.append(file, bench, scenario, outcome)
+    if plot := plots.draw(file.parent, scenario, outcome):
+        print(f"  plot: {plot}", flush=True)
     return outcome.problems
 
 
