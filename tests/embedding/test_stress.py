@@ -159,7 +159,7 @@ def test_nested_in_task_groups_its_neighbours_end_it(
             async with anyio.create_task_group() as outer, anyio.create_task_group() as inner:
                 inner.start_soon(upload, emulator, tmp_path, f"nested-{loop}")
                 outer.start_soon(fails)
-        with anyio.move_on_after(0.03) as scope:
+        with anyio.move_on_after(0.001) as scope:
             await upload(emulator, tmp_path, f"nested-{loop}")
         return repr(raised.value.exceptions) + str(scope.cancelled_caught)
 
