@@ -35,7 +35,7 @@ MEASURES = (
 
 def draw(folder: Path, scenario: Scenario, outcome: Outcome) -> Path | None:
     """Write the plot of a scenario, if contenders are compared in it. Return its file."""
-    rows = [each for each in outcome.results if "contender" in each and "wall_seconds" in each]
+    rows = [each for each in outcome.results if "contender" in each and isinstance(each.get("wall_seconds"), float)]
     if not rows:
         return None
     folder.mkdir(parents=True, exist_ok=True)
