@@ -171,7 +171,7 @@ function shardNotes(p) {
 function confirming(p) {
   const c = model.confirm;
   if (!c) return null;
-  const pending = c.shards_pending ? `, ${count(c.shards_pending)} ${c.shards_pending === 1 ? "shard" : "shards"} pending` : "";
+  const pending = c.shards_pending ? `, ${plural(c.shards_pending, "shards")} pending` : "";
   return make("p", { class: "muted" }, `The service counts ${count(c.counted)} of ${plural(c.expected, p.content)}${pending}.`);
 }
 
