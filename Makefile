@@ -3,6 +3,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
+WORKERS := 3
 READY := $(VENV)/.ready
 
 .PHONY: demo test check fmt bench bench-smoke chaos crash fuzz soak cluster clouds browser compat clean
@@ -17,8 +18,9 @@ $(READY): pyproject.toml
 demo: $(READY)  ## real images in, a job on them, results out; every hash compared (IMAGES=folder for your own)
 	$(BIN)/python -m rfbulk.cli.demo $(if $(IMAGES),--images '$(IMAGES)')
 
+# Three workers on two cores: many tests wait for a limit, or for another process.
 test: $(READY)  ## all tests (PYTEST='tests/core -k naming': some of them)
-	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal $(PYTEST)
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal $(PYTEST)
 
 check: $(READY)  ## format, lint, types
 	$(BIN)/ruff format --check .
