@@ -121,3 +121,12 @@ class TransferFailed(RfbulkError):
 
 class WaitTimeout(TransferFailed):
     """What was waited for did not come within the time given. Saying the same again goes on waiting."""
+
+
+def told_error(kind: str, fields: tuple[str, str, str, str], *, by: str) -> BaseException:
+    """Return the error that another process has told: one of these by its name and fields, else one of our own code."""
+    operation, subject, cause, advice = fields
+    known = globals().get(kind) if kind else None
+    if isinstance(known, type) and issubclass(known, RfbulkError):
+        return known(operation, subject, cause=cause, advice=advice)
+    return RuntimeError(f"{by} failed: {operation}: {subject}")

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from rfbulk import errors
 from rfbulk.cluster.parcels import FetchLot, SendLot
 from rfbulk.core.fetching import FetchJob, FetchOutcome, FetchResult
 from rfbulk.core.model import Outcome, ShardJob, ShardResult
+from rfbulk.edge.threads import settle
+from rfbulk.errors import told_error
 
 if TYPE_CHECKING:
-    from rfbulk.cluster.parcels import Ended, Fault, Lot, Manner
+    from rfbulk.cluster.parcels import Ended, Lot, Manner
 
 Order: TypeAlias = ShardJob | tuple[FetchJob, ...]
 _ALONE: Final = 1 << 40
@@ -26,8 +26,7 @@ class Attempt:
 
     def __init__(self, order: Order, on_bytes: Callable[[int], None]) -> None:
         self.order = order
-        self.loop = asyncio.get_running_loop()
-        self.ended: asyncio.Future[object] = self.loop.create_future()
+        self.ended: asyncio.Future[object] = asyncio.get_running_loop().create_future()
         self.key = -1
         self.is_begun = False
         self.waits_since = 0.0
@@ -67,7 +66,8 @@ class Attempt:
         """End it by what a worker told."""
         self.move(ended.moved)
         result: object = ended.sent if isinstance(self.order, ShardJob) else ended.fetched
-        self.end(error_of(ended.fault) if ended.fault is not None else result)
+        fault = ended.fault
+        self.end(result if fault is None else told_error(fault.kind, fault.fields, by="a worker of the cluster"))
 
     def lose(self, why: str, *, may_have_arrived: bool) -> None:
         """End it without an answer: only where it was never ordered is it certain that nothing has arrived."""
@@ -81,17 +81,7 @@ class Attempt:
     def end(self, result: object) -> None:
         """Give the owner a result, an error, or None if it was called off. The first one counts."""
         self.is_over = True
-
-        def settle() -> None:
-            if self.ended.done():
-                return
-            if isinstance(result, BaseException):
-                self.ended.set_exception(result)
-            else:
-                self.ended.set_result(result)
-
-        with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits
-            self.loop.call_soon_threadsafe(settle)
+        settle(self.ended, result)
 
 
 def lot_of(hands: str, manner: Manner, attempts: Sequence[Attempt]) -> Lot:
@@ -102,12 +92,3 @@ def lot_of(hands: str, manner: Manner, attempts: Sequence[Attempt]) -> Lot:
         return SendLot(hands, manner, keys, jobs)
     groups = tuple(attempt.order for attempt in attempts if not isinstance(attempt.order, ShardJob))
     return FetchLot(hands, manner, keys, groups)
-
-
-def error_of(fault: Fault) -> BaseException:
-    """Return the error that a worker told."""
-    operation, subject, cause, advice = fault.fields
-    kind = getattr(errors, fault.kind, None) if fault.kind else None
-    if isinstance(kind, type) and issubclass(kind, errors.RfbulkError):
-        return kind(operation, subject, cause=cause, advice=advice)
-    return RuntimeError(f"a worker of the cluster failed: {operation}: {subject}")

@@ -9,7 +9,7 @@ import msgspec
 
 from rfbulk.core.fetching import FetchJob, FetchResult
 from rfbulk.core.model import ShardJob, ShardResult
-from rfbulk.core.secrets import SignedUrl
+from rfbulk.core.secrets import revealed, wrapped
 
 
 @final
@@ -129,29 +129,17 @@ def topic_of(run: str) -> str:
     return f"rfbulk-{run}"
 
 
-def _to_wire(value: object) -> str:
-    if isinstance(value, SignedUrl):
-        return value.reveal()
-    raise NotImplementedError
-
-
-def _from_wire(kind: type, value: object) -> object:
-    if kind is SignedUrl and isinstance(value, str):
-        return SignedUrl(value)
-    raise NotImplementedError
-
-
-encode: Final = msgspec.msgpack.Encoder(enc_hook=_to_wire).encode
-decode_lot: Final = msgspec.msgpack.Decoder(Lot, dec_hook=_from_wire).decode
+encode: Final = msgspec.msgpack.Encoder(enc_hook=revealed).encode
+decode_lot: Final = msgspec.msgpack.Decoder(Lot, dec_hook=wrapped).decode
 T = TypeVar("T")
 
 
 def decode_as(body: bytes, kind: type[T]) -> T:
     """Read what was said of one kind."""
-    return msgspec.msgpack.decode(body, type=kind, dec_hook=_from_wire)
+    return msgspec.msgpack.decode(body, type=kind, dec_hook=wrapped)
 
 
-decode_news: Final = msgspec.msgpack.Decoder(News, dec_hook=_from_wire).decode
+decode_news: Final = msgspec.msgpack.Decoder(News, dec_hook=wrapped).decode
 
 
 def each_ended(body: bytes) -> list[Ended]:

@@ -77,3 +77,17 @@ class SignedUrl:
 
     def __hash__(self) -> int:
         return hash(("SignedUrl", self._text))
+
+
+def revealed(value: object) -> str:
+    """Write a signed URL for a process that is to use it: msgspec's `enc_hook`. Raises NotImplementedError."""
+    if isinstance(value, SignedUrl):
+        return value.reveal()
+    raise NotImplementedError
+
+
+def wrapped(kind: type, value: object) -> object:
+    """Read what `revealed` has written: msgspec's `dec_hook`. Raises TypeError."""
+    if kind is SignedUrl and isinstance(value, str):
+        return SignedUrl(value)
+    raise TypeError("expected the text of a URL")

@@ -85,6 +85,21 @@ def start_thread(work: Callable[[], T], *, name: str) -> asyncio.Future[T]:
     return ended
 
 
+def settle(ended: asyncio.Future[object], result: object) -> None:
+    """End what a loop waits for, with a result or an error, from any thread. The first end counts."""
+
+    def end() -> None:
+        if ended.done():
+            return
+        if isinstance(result, BaseException):
+            ended.set_exception(result)
+        else:
+            ended.set_result(result)
+
+    with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits
+        ended.get_loop().call_soon_threadsafe(end)
+
+
 def _hear(ended: asyncio.Future[T]) -> None:
     """Work that was called off ends with an error that nobody else asks for, or gives what nobody will close."""
     if not ended.cancelled() and ended.exception() is None:

@@ -12,7 +12,7 @@ import msgspec
 
 from rfbulk.core.fetching import FetchJob, FetchResult, UnpackLimits
 from rfbulk.core.model import ShardJob, ShardResult
-from rfbulk.core.secrets import SignedUrl
+from rfbulk.core.secrets import revealed, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,21 +95,9 @@ Order: TypeAlias = SetUp | Send | Fetch | CallOff
 News: TypeAlias = Moved | Sent | Fetched | Failed | Beat
 
 
-def _to_wire(value: object) -> str:
-    if isinstance(value, SignedUrl):
-        return value.reveal()
-    raise NotImplementedError
-
-
-def _from_wire(kind: type, value: object) -> object:
-    if kind is SignedUrl and isinstance(value, str):
-        return SignedUrl(value)
-    raise TypeError("expected the text of a URL")
-
-
-_encode: Final = msgspec.msgpack.Encoder(enc_hook=_to_wire).encode
-_decode_order: Final = msgspec.msgpack.Decoder(Order, dec_hook=_from_wire).decode
-_decode_news: Final = msgspec.msgpack.Decoder(News, dec_hook=_from_wire).decode
+_encode: Final = msgspec.msgpack.Encoder(enc_hook=revealed).encode
+_decode_order: Final = msgspec.msgpack.Decoder(Order, dec_hook=wrapped).decode
+_decode_news: Final = msgspec.msgpack.Decoder(News, dec_hook=wrapped).decode
 
 
 class FrameWriter:

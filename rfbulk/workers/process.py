@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import anyio
 import msgspec
 
-from rfbulk import errors
 from rfbulk.core.fetching import FetchJob, FetchOutcome, FetchResult
 from rfbulk.core.model import Outcome, ShardJob, ShardResult
-from rfbulk.edge.threads import END_SECONDS
+from rfbulk.edge.threads import END_SECONDS, settle
+from rfbulk.errors import told_error
 from rfbulk.workers.frames import (
     Beat,
     CallOff,
@@ -60,8 +60,7 @@ class _Attempt:
     """One attempt, as its coordinator sees it."""
 
     def __init__(self, on_bytes: Callable[[int], None], all_bytes: int, lost: Callable[[str], object]) -> None:
-        self.loop = asyncio.get_running_loop()
-        self.ended: asyncio.Future[object] = self.loop.create_future()
+        self.ended: asyncio.Future[object] = asyncio.get_running_loop().create_future()
         self.lost = lost
         self._on_bytes = on_bytes
         self._left = all_bytes
@@ -80,16 +79,7 @@ class _Attempt:
             self._on_bytes(left)
 
     def end(self, result: object) -> None:
-        def settle() -> None:
-            if self.ended.done():
-                return
-            if isinstance(result, BaseException):
-                self.ended.set_exception(result)
-            else:
-                self.ended.set_result(result)
-
-        with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits
-            self.loop.call_soon_threadsafe(settle)
+        settle(self.ended, result)
 
 
 class WorkerProcess:
@@ -246,12 +236,7 @@ class WorkerProcess:
         if not isinstance(news, Failed):
             self.cpu_seconds, self.has_proved = news.cpu_seconds, True
         if ended is not None:
-            ended.end(_error_of(news) if isinstance(news, Failed) else news.result)
-
-
-def _error_of(news: Failed) -> BaseException:
-    operation, subject, cause, advice = news.fields
-    kind = getattr(errors, news.kind, None) if news.kind else None
-    if isinstance(kind, type) and issubclass(kind, errors.RfbulkError):
-        return kind(operation, subject, cause=cause, advice=advice)
-    return RuntimeError(f"a process of ours failed: {operation}: {subject}")
+            if isinstance(news, Failed):
+                ended.end(told_error(news.kind, news.fields, by="a process of ours"))
+            else:
+                ended.end(news.result)
