@@ -94,7 +94,7 @@ LIBRARIES = {
     "rich": {"cli"},
     "sqlite3": {"edge", "emulator"},
     "uvloop": {"cli"},
-    "yarl": {"edge", "emulator"},
+    "yarl": {"emulator"},
 }
 """In which rooms each library lives. sqlite3 comes with Python and is held to its room all the same."""
 

@@ -29,7 +29,7 @@ from rfbulk.errors import UsageError
 from rfbulk.senders.attempts import Pack, pack_checked, pack_files
 from rfbulk.senders.bare import pack_bare
 from rfbulk.senders.relaying import Damage, pack_bare_object, pack_objects, pack_single_object
-from rfbulk.senders.simple import Reading, reading_files
+from rfbulk.senders.simple import SinglePack, reading_files
 
 if TYPE_CHECKING:
     from rfbulk.core.forms import Form
@@ -68,11 +68,11 @@ class Opened:
             return pack_bare
         return pack_checked if checks else pack_files
 
-    def reading(self, *, checks: bool) -> Reading:
+    def reading(self, *, checks: bool) -> SinglePack:
         """How images are read that travel one by one; with `checks`, whole ones alone."""
         if isinstance(self.source, BucketSource):
             damage = self.damage if checks else None
-            return Reading(partial(pack_single_object, self.source, damage=damage), is_on_line=True)
+            return partial(pack_single_object, self.source, damage=damage)
         return reading_files(self.source.roots, ImageCheck if checks else None)
 
     def look(self, form: Form, *, checks: bool) -> Look | None:

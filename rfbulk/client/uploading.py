@@ -188,7 +188,6 @@ async def _upload(
                 source.reading(checks=options.check_images),
                 chunk_bytes=chunk_bytes,
                 rate=rate,
-                most_at_once=most_at_once,
             )
         ports = Ports(
             service=context.api,

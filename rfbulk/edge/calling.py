@@ -12,8 +12,6 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import quote, urlencode
 
-from yarl import URL
-
 from rfbulk.core import wire
 from rfbulk.core.grants import UrlFault, check_url
 from rfbulk.core.redaction import excerpt, spellings
@@ -112,7 +110,7 @@ class Caller:
             body=call.body,
             answer_seconds=call.answer_seconds,
         )
-        date = parse_http_date(answer.headers.get("Date"))
+        date = parse_http_date(answer.headers.get("date"))
         if date is not None:
             self.server_offset = date - self._now()
         if answer.status // 100 != _SUCCESS:
@@ -125,11 +123,11 @@ class Caller:
             cause = "the answer is not as documented, and it holds the api key"
         raise ProtocolError(call.operation, call.subject, cause=cause, advice=advice)
 
-    def _url(self, call: Call) -> URL:
+    def _url(self, call: Call) -> str:
         path = "".join(f"/{_segment(part)}" for part in call.path) or "/"
         given = {name: value for name, value in call.query.items() if value is not None}
         query = urlencode({"api_key": self._key.reveal(), **given}, quote_via=quote)
-        return URL(f"{self._base}{path}?{query}", encoded=True)
+        return f"{self._base}{path}?{query}"
 
     def _refusal(self, answer: Exchanged, call: Call) -> RfbulkError:
         status = answer.status
@@ -137,7 +135,7 @@ class Caller:
         cause = f"the service answered {status}" + (f": {said}" if said else "")
         what = (call.operation, call.subject)
         if is_passing_status(status):
-            wait = parse_retry_after(answer.headers.get("Retry-After"), server_now=self.server_now())
+            wait = parse_retry_after(answer.headers.get("retry-after"), server_now=self.server_now())
             return TroublePassing(
                 *what, cause=cause, advice="run the same again later", status=status, retry_after=wait
             )

@@ -48,6 +48,10 @@ class Connections:
             for line in lines:
                 line.close()
 
+    def read_authorities(self) -> None:
+        """Read whom to trust, which else is done for the first connection over TLS. Raises UsageError."""
+        self._tls()
+
     def origin_of(self, url: Url) -> Origin:
         """Tell whom a URL is asked from, and by which way.
 

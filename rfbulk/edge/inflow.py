@@ -30,7 +30,10 @@ _CHUNK_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n\x00]*)?\r
 
 
 class Inflow:
-    """Receives answers over a line, one after the other. Pieces are views of the buffer, good until the next one."""
+    """Receives answers over a line, one after the other. Pieces are views of the buffer, good until the next one.
+
+    The buffer holds more than `MAX_HEAD_BYTES` where heads are received.
+    """
 
     def __init__(self, line: Line, buffer: bytearray, *, stall_seconds: float) -> None:
         self.line = line
@@ -48,9 +51,17 @@ class Inflow:
 
     def ask(self, request: bytes) -> Head:
         """Send a request and return the head of what is answered."""
+        self.begin()
+        self.line.ask(request)
+        return self.hear()
+
+    def begin(self) -> None:
+        """Note that a request is being sent, by others than `ask`."""
         self.is_at_start, self.is_silent = False, True
         self.limit()
-        self.line.ask(request)
+
+    def hear(self) -> Head:
+        """Return the head of what is answered to a request that was sent."""
         self.line.await_more()
         for _ in range(_MOST_INTERIM):
             head = self._next_head()
@@ -140,6 +151,8 @@ class Inflow:
             looked = max(self._start, self._end - len(mark) + 1) - self._start
             self._receive()
             looked += self._start
+        if found + len(mark) - self._start > most:
+            raise HeadFault
         return found + len(mark)
 
     def _receive(self) -> None:

@@ -1,37 +1,48 @@
-"""The one HTTP session: how connections are made, verified and limited. The only room that opens them.
+"""Calls of the API over blocking lines, each in a thread of its own: how they are made, verified and limited.
 
-TLS is always verified, redirects are never followed, netrc is never read, and nothing waits without a limit.
-aiohttp's errors hold whole URLs; they end here and are raised again as ours, without them.
+The third beside uplink and downlink, over connections of the same kind. TLS is always verified, redirects are never
+followed, netrc is never read, nothing waits without a limit, and no error of a connection comes out with its URL.
+
+A library's client would serve too, but importing one takes a tenth of a second and 13 MB before the first byte of any
+command, and would meet proxies, certificates and answers that are none in a second way.
 """
 
 from __future__ import annotations
 
 import asyncio
-import io
+import contextlib
 import os
+import ssl
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
-import aiohttp
+import anyio
 import anyio.to_thread
 
 from rfbulk import __version__
-from rfbulk.edge.session_troubles import CONNECTION_ERRORS, trouble_of
+from rfbulk.core.urls import Url, url_of
+from rfbulk.edge.connections import Connections, Origin, authorization
+from rfbulk.edge.inflow import Inflow
+from rfbulk.edge.lines import MAX_HEAD_BYTES, Call, LineEnded
+from rfbulk.edge.threads import call_in_thread
+from rfbulk.edge.troubles import LINE_ERRORS, Trouble, TroubleKind, line_trouble_of
 from rfbulk.edge.ways import Ways, ways_of
-from rfbulk.errors import ProtocolError
+from rfbulk.errors import ProtocolError, RfbulkError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
     from pathlib import Path
 
-    from multidict import CIMultiDictProxy
-    from yarl import URL
+    from rfbulk.core.heads import Head
+    from rfbulk.edge.lines import Line
 
 USER_AGENT: Final = f"rfbulk/{__version__}"
-_AUTOMATIC_HEADERS: Final = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
-_JSON: Final = {"Content-Type": "application/json"}
-_DNS_SECONDS: Final = 60
+_JSON: Final = "application/json"
+_PIECE_BYTES: Final = 64 << 10
+_BUFFER_BYTES: Final = 2 * MAX_HEAD_BYTES
+_REQUEST_TIMEOUT: Final = 408
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,25 +68,53 @@ class TransportOptions:
 
 @dataclass(frozen=True, slots=True)
 class Streamed:
-    """A body that is made while it is sent. What `chunks` raises ends the request, and nothing was sent whole."""
+    """A body that is made while it is sent, in the thread that sends it.
+
+    Each of `chunks` is sent before the next is asked for. What they raise ends the request, and nothing was sent whole.
+    `call` is called off when the request is.
+    """
 
     content_type: str
     length: int
-    chunks: Callable[[], AsyncIterator[bytes]]
+    chunks: Callable[[], Iterator[bytes | memoryview]]
+    call: Call
 
 
 @dataclass(frozen=True, slots=True)
 class Exchanged:
-    """A whole answer."""
+    """A whole answer. Names of `headers` are in lower case."""
 
     status: int
-    headers: CIMultiDictProxy[str]
+    headers: Mapping[str, str]
     body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What one exchange sends, and what it waits for."""
+
+    method: str
+    url: Url
+    body: bytes | Streamed | None
+    max_bytes: int
+    silent_seconds: float
+
+
+class _TooLong(Exception):
+    """The answer has more bytes than anybody wants."""
+
+
+class _BodyFailed(Exception):
+    """What the body's source raised: it may be of a kind that a connection raises too."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
 
 
 @asynccontextmanager
 async def open_transport(options: TransportOptions | None = None) -> AsyncIterator[Transport]:
-    """Open the session; leaving closes all its connections.
+    """Open what makes calls; leaving closes all its connections.
 
     Raises:
         UsageError: the certificate authorities cannot be read, or a proxy's address is none.
@@ -83,41 +122,28 @@ async def open_transport(options: TransportOptions | None = None) -> AsyncIterat
     options = options or TransportOptions()
     environment = os.environ if options.environment is None else options.environment
     ways = ways_of(environment, connect_seconds=options.connect_seconds, ca_file=options.ca_file)
-    # True is aiohttp's own context of the system's authorities, made while it was imported.
-    reads = ways.names_authorities and (not options.is_plain or ways.ca_file is not None)
-    trust = await anyio.to_thread.run_sync(ways.tls_context) if reads else True
-    connector = aiohttp.TCPConnector(
-        limit=options.max_connections,
-        ssl=trust,
-        ttl_dns_cache=_DNS_SECONDS,
-    )
-    async with aiohttp.ClientSession(
-        connector=connector,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        auto_decompress=False,
-        trust_env=False,
-        timeout=aiohttp.ClientTimeout(total=None),
-    ) as session:
-        yield Transport(session, options, ways)
+    connections = Connections(ways)
+    if ways.names_authorities and (not options.is_plain or ways.ca_file is not None):
+        await anyio.to_thread.run_sync(connections.read_authorities)  # before anything is sent
+    try:
+        yield Transport(connections, options, ways)
+    finally:
+        connections.close()
 
 
 class Transport:
-    """Sends requests over the one session. Made by `open_transport`."""
+    """Makes calls. Made by `open_transport`."""
 
-    def __init__(
-        self,
-        session: aiohttp.ClientSession,
-        options: TransportOptions,
-        ways: Ways,
-    ) -> None:
-        self._session = session
+    def __init__(self, connections: Connections, options: TransportOptions, ways: Ways) -> None:
+        self._connections = connections
+        self._room = anyio.CapacityLimiter(options.max_connections)
         self.options = options
         self.ways = ways
 
     async def exchange(
         self,
         method: str,
-        url: URL,
+        url: str,
         *,
         operation: str,
         subject: str,
@@ -127,74 +153,164 @@ class Transport:
     ) -> Exchanged:
         """Send a request to the API, once, and read the whole answer. `body` is JSON; None sends none.
 
+        A GET goes out again where a connection that had rested turns out to be dead: nothing was answered over it.
+
         Raises:
             TroublePassing: no connection, no whole answer, or not within `answer_seconds` (None: the options').
             ServiceRefused: the certificate is not to be trusted.
             NotAuthorised: the proxy refuses.
+            UsageError: the proxy is of a kind that cannot be passed through.
             ProtocolError: the answer has more than `max_bytes`, or is not HTTP.
+            Exception: whatever the body's chunks raised, as it was.
         """
+        taken = url_of(url)
+        silent = max(self.options.stall_seconds, answer_seconds or 0.0)  # who may answer later may be silent for longer
+        exchange = _Exchange(self._connections, _Request(method, taken, body, max_bytes, silent), _call_of(body))
         try:
-            async with (
-                asyncio.timeout(answer_seconds or self.options.answer_seconds),
-                self._session.request(
-                    method,
-                    url,
-                    data=_data_of(body),
-                    headers={"User-Agent": USER_AGENT, **_headers_of(body)},
-                    skip_auto_headers=_AUTOMATIC_HEADERS,
-                    allow_redirects=False,
-                    proxy=self._proxy_for(url),
-                    timeout=self._limits(answer_seconds),
-                ) as response,
-            ):
-                content = await read_bounded(response, max_bytes)
-        except CONNECTION_ERRORS as error:
-            failure = trouble_of(error, url).as_error(operation, subject)
+            async with asyncio.timeout(answer_seconds or self.options.answer_seconds), self._room:
+                return await call_in_thread(
+                    partial(exchange.make, operation, subject), exchange.call, name="rfbulk-call"
+                )
+        except TimeoutError:
+            failure = _silent(taken).as_error(operation, subject)
+        raise failure  # outside of `except`, so that not even the context holds another error
+
+
+class _Exchange:
+    """One exchange, in its thread."""
+
+    def __init__(self, connections: Connections, request: _Request, call: Call) -> None:
+        self.call = call
+        self._connections = connections
+        self._request = request
+        self._line: Line | None = None
+        self._head: Head | None = None
+
+    def make(self, operation: str, subject: str) -> Exchanged:
+        """Do it. Raises what `Transport.exchange` raises, but for its own end in time, and CalledOff."""
+        origin = self._connections.origin_of(self._request.url)
+        keep = False
+        try:
+            answer, keep = self._answer(origin)
+        except _BodyFailed as failed:
+            failure: Exception = failed.error
+        except _TooLong:
+            failure = _too_long(operation, subject, self._request.max_bytes)
+        except LINE_ERRORS as error:
+            self.call.go_on()
+            failure = self._told(error, origin).as_error(operation, subject)
         else:
-            if content is not None:
-                return Exchanged(response.status, response.headers, content)
-            failure = ProtocolError(
-                operation,
-                subject,
-                cause=f"the answer has more than {max_bytes} bytes",
-                advice="is the API's address right?",
-            )
-        raise failure  # outside of `except`, so that not even the context holds the foreign error with its URL
+            return answer
+        finally:
+            self._leave(origin, keep=keep)
+        raise failure  # as above
 
-    def _limits(self, answer_seconds: float | None) -> aiohttp.ClientTimeout:
-        """A call that takes longer than others to answer is silent for longer too."""
-        silent = max(self.options.stall_seconds, answer_seconds or 0.0)
-        return aiohttp.ClientTimeout(total=None, sock_connect=self.options.connect_seconds, sock_read=silent)
+    def _answer(self, origin: Origin) -> tuple[Exchanged, bool]:
+        """Ask and be answered. Tells also whether the connection stands where another request may begin."""
+        self._line = self._connections.line_to(origin, self.call)
+        is_fresh = self._line.is_fresh
+        inflow, is_sent = self._inflow(), False
+        try:
+            is_sent = self._ask(inflow, origin)
+            head = self._head = inflow.hear()
+            is_stale = head.status == _REQUEST_TIMEOUT and not is_fresh
+        except (ConnectionError, ssl.SSLError):
+            is_stale = not is_fresh and inflow.is_silent
+            if not is_stale or self._request.method != "GET":
+                raise
+        if is_stale and self._request.method == "GET":
+            self._leave(origin, keep=False)
+            self._line = self._connections.new_line_to(origin, self.call)
+            inflow = self._inflow()
+            is_sent = self._ask(inflow, origin)
+            head = self._head = inflow.hear()
+        content = self._content(inflow, head)
+        return Exchanged(head.status, head.headers, content), is_sent and inflow.is_at_start
 
-    def _proxy_for(self, url: URL) -> str | None:
-        proxy = self.ways.proxies.lead_to(url.scheme, url.host or "", url.port or 0)
-        if proxy is None:
-            return None
-        who = f"{proxy.userinfo}@" if proxy.userinfo else ""
-        return f"{proxy.scheme}://{who}{proxy.place}"
+    def _inflow(self) -> Inflow:
+        if self._line is None:
+            raise AssertionError("there is a line by now")
+        return Inflow(self._line, bytearray(_BUFFER_BYTES), stall_seconds=self._request.silent_seconds)
+
+    def _ask(self, inflow: Inflow, origin: Origin) -> bool:
+        """Send the request. False if it was answered before all of it had been sent."""
+        inflow.begin()
+        line, request = inflow.line, self._request
+        if not line.send(_head_of(request, origin)):
+            return False
+        with contextlib.closing(_pieces(request.body)) as pieces:
+            for piece in pieces:
+                inflow.limit()
+                if not line.send(piece, lambda _count: inflow.limit()):
+                    return False
+        inflow.limit()
+        return True
+
+    def _content(self, inflow: Inflow, head: Head) -> bytes:
+        if (head.length or 0) > self._request.max_bytes:
+            raise _TooLong
+        content = bytearray()
+        for piece in inflow.body(head):
+            content += piece
+            if len(content) > self._request.max_bytes:
+                raise _TooLong
+        return bytes(content)
+
+    def _told(self, error: BaseException, origin: Origin) -> Trouble:
+        url = self._request.url
+        trouble = line_trouble_of(error, url, proxy=origin.proxy, is_connected=self._line is not None)
+        if trouble.kind is TroubleKind.STALLED:
+            return _silent(url)
+        if isinstance(error, LineEnded) and self._head is not None:
+            return Trouble(TroubleKind.BROKEN, f"the answer of {url.place} was cut short")
+        return trouble
+
+    def _leave(self, origin: Origin, *, keep: bool) -> None:
+        line, self._line = self._line, None
+        if line is not None:
+            self._connections.leave(line, origin, keep=keep)
 
 
-def _data_of(body: bytes | Streamed | None) -> io.BytesIO | AsyncIterator[bytes] | None:
+def _call_of(body: bytes | Streamed | None) -> Call:
+    return body.call if isinstance(body, Streamed) else Call(lambda _count: None)
+
+
+def _pieces(body: bytes | Streamed | None) -> Generator[bytes | memoryview, None, None]:
     if isinstance(body, Streamed):
-        return body.chunks()
-    return None if body is None else io.BytesIO(body)  # sent in pieces, however long
+        try:
+            yield from body.chunks()
+        except Exception as error:  # noqa: BLE001 - raised again as it was
+            raise _BodyFailed(error) from None
+    elif body:
+        view = memoryview(body)
+        yield from (view[start : start + _PIECE_BYTES] for start in range(0, len(view), _PIECE_BYTES))
 
 
-def _headers_of(body: bytes | Streamed | None) -> Mapping[str, str]:
-    if isinstance(body, Streamed):
-        return {"Content-Type": body.content_type, "Content-Length": str(body.length)}
-    return {} if body is None else _JSON
+def _head_of(request: _Request, origin: Origin) -> bytes:
+    target = request.url.target
+    headers = {"Host": request.url.host_header, "User-Agent": USER_AGENT}
+    if origin.is_forwarded:
+        target = f"{request.url.scheme}://{request.url.host_header}{target}"
+        headers |= authorization(origin.proxy)
+    match request.body:
+        case Streamed(content_type, length):
+            headers |= {"Content-Type": content_type, "Content-Length": str(length)}
+        case bytes(body):
+            headers |= {"Content-Type": _JSON, "Content-Length": str(len(body))}
+        case None if request.method != "GET":
+            headers["Content-Length"] = "0"  # RFC 9110, 8.6: without it some servers refuse a POST
+    lines = [f"{request.method} {target} HTTP/1.1", *map(": ".join, headers.items()), "", ""]
+    return "\r\n".join(lines).encode()
 
 
-async def read_bounded(response: aiohttp.ClientResponse, max_bytes: int) -> bytes | None:
-    """Read the rest of an answer. None if it has more than `max_bytes`: its connection is then closed."""
-    chunks: list[bytes] = []
-    left = max_bytes
-    while left >= 0 and (response.content_length or 0) <= max_bytes:
-        chunk = await response.content.readany()
-        if not chunk:
-            return b"".join(chunks)
-        chunks.append(chunk)
-        left -= len(chunk)
-    response.close()
-    return None
+def _silent(url: Url) -> Trouble:
+    return Trouble(TroubleKind.STALLED, f"{url.place} did not answer in time")
+
+
+def _too_long(operation: str, subject: str, max_bytes: int) -> RfbulkError:
+    return ProtocolError(
+        operation,
+        subject,
+        cause=f"the answer has more than {max_bytes} bytes",
+        advice="is the API's address right?",
+    )

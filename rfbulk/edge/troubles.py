@@ -132,7 +132,7 @@ def refused_by_proxy(status: int) -> Trouble:
 
 
 def reason_of(error: BaseException) -> str:
-    """Give the system's or TLS's own wording; that of aiohttp may hold a URL."""
+    """Give the system's or TLS's own wording, and no other: it might hold a URL."""
     if isinstance(error, ssl.SSLError):
         return f": {getattr(error, 'reason', None) or 'TLS failed'}"  # OpenSSL alone gives reasons
     if isinstance(error, OSError) and error.errno:

@@ -1,17 +1,13 @@
-"""Posts images one by one through the API itself, from the event loop. One attempt a call; whoever calls decides."""
+"""Posts images one by one through the API itself. One attempt a call; whoever calls decides."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from http import HTTPStatus
 from secrets import token_hex
 from typing import TYPE_CHECKING, Final, TypeAlias
-
-import anyio
-import anyio.to_thread
 
 from rfbulk.core.model import BatchId, Entry, Outcome, ShardResult
 from rfbulk.core.multipart import content_type, form_around
@@ -43,40 +39,28 @@ _NOT_TAKEN_IN: Final = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVI
 SinglePack: TypeAlias = "Callable[[Entry, bytearray, Call], Packer]"
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """How images are read. `is_on_line`: from a bucket, which may hang, so that its threads may be left behind."""
-
-    pack: SinglePack
-    is_on_line: bool = False
-
-
-def reading_files(roots: Sequence[bytes], check: Callable[[int], ImageCheck] | None) -> Reading:
+def reading_files(roots: Sequence[bytes], check: Callable[[int], ImageCheck] | None) -> SinglePack:
     """Read files of this machine, with `check` whole images alone."""
-    return Reading(
-        lambda entry, buffer, _call: BarePacker(roots[entry.root], entry, buffer=buffer, check=check),
-    )
+    return lambda entry, buffer, _call: BarePacker(roots[entry.root], entry, buffer=buffer, check=check)
 
 
 class SimpleSender:
-    """Posts images. Memory: `chunk_bytes` twice for each in flight, whatever their size."""
+    """Posts images. Memory: `chunk_bytes` for each in flight, whatever their size."""
 
     interpreters = 1
 
     def __init__(
         self,
         api: ServiceApi,
-        reading: Reading,
+        pack: SinglePack,
         *,
         chunk_bytes: int,
         rate: Rate | None,
-        most_at_once: int,
     ) -> None:
         self._api = api
-        self._reading = reading
+        self._pack = pack
         self._chunk_bytes = chunk_bytes
         self._rate = rate
-        self._threads = anyio.CapacityLimiter(most_at_once)
 
     def cpu_seconds(self) -> float:
         """Return the processor time of all that sends: this process."""
@@ -93,24 +77,18 @@ class SimpleSender:
         """
         return await _Post(self, shard, on_bytes).run(batch, display_name)
 
-    async def chunks(self, packer: Packer) -> AsyncIterator[bytes]:
-        """Read an image, a chunk at a time, at the rate that is allowed."""
-        work = partial(
-            anyio.to_thread.run_sync,
-            packer.next_chunk,
-            abandon_on_cancel=self._reading.is_on_line,
-            limiter=self._threads,
-        )
-        while chunk := bytes(await work()):
+    def chunks(self, packer: Packer, call: Call) -> Iterator[memoryview]:
+        """Read an image, a chunk at a time, at the rate that is allowed. Each is good until the next."""
+        while chunk := packer.next_chunk():
             if self._rate is not None and (seconds := self._rate.due(len(chunk))):
-                await anyio.sleep(seconds)
+                call.wait(seconds)
             yield chunk
 
     def packer(self, shard: Shard, call: Call) -> Packer:
         """Return what reads the image of a shard, until `call` is called off."""
         (entry,) = shard.entries
         buffer = bytearray(min(entry.size, self._chunk_bytes))
-        return self._reading.pack(entry, buffer, call)
+        return self._pack(entry, buffer, call)
 
     def answer_seconds(self, length: int) -> float:
         """Return what a request of so many bytes gets."""
@@ -131,54 +109,38 @@ class _Post:
         self._call = Call(on_bytes)
         self._sent = 0
         self._is_whole = False
-        self._failure: Exception | None = None
 
     async def run(self, batch: BatchId, display_name: str) -> ShardResult:
         (entry,) = self._shard.entries
         boundary = f"rfbulk-{token_hex(16)}"
         around = form_around(entry.name, boundary)
-        with self._sender.packer(self._shard, self._call) as packer:
-            chunks = partial(self._chunks, packer, around)
-            body = Streamed(content_type(boundary), entry.size + sum(map(len, around)), chunks)
-            try:
-                await self._sender.send(batch, entry.name, display_name, body)
-            except TroublePassing as trouble:
-                return self._of_source() or self._of_trouble(trouble)
-            except ServiceRefused as refusal:
-                return self._of_source() or _of_refusal(refusal)
-            except ProtocolError as fault:
-                return self._of_source() or ShardResult(Outcome.BROKEN, may_have_arrived=True, detail=str(fault))
+        length = entry.size + sum(map(len, around))
+        body = Streamed(content_type(boundary), length, partial(self._chunks, around), self._call)
+        try:
+            await self._sender.send(batch, entry.name, display_name, body)
+        except EntryChanged as change:
+            return ShardResult(Outcome.CHANGED, changed={0: change.reason}, detail=change.detail)
+        except OutOfDescriptors as error:
+            return ShardResult(Outcome.BROKEN, detail=f"no further file can be opened: {error.strerror}")
+        except BucketTrouble as trouble:
+            return ShardResult(Outcome.BROKEN, detail=f"its bucket: {trouble}")
+        except TroublePassing as trouble:
+            return self._of_trouble(trouble)
+        except ServiceRefused as refusal:
+            return _of_refusal(refusal)
+        except ProtocolError as fault:
+            return ShardResult(Outcome.BROKEN, may_have_arrived=True, detail=str(fault))
         return ShardResult(Outcome.STORED, self._sent)
 
-    async def _chunks(self, packer: Packer, around: tuple[bytes, bytes]) -> AsyncIterator[bytes]:
-        """What fails in here reaches the caller as a broken connection, so it is kept."""
-        try:
-            yield around[0]
-            async for chunk in self._sender.chunks(packer):
+    def _chunks(self, around: tuple[bytes, bytes]) -> Iterator[bytes | memoryview]:
+        yield around[0]
+        with self._sender.packer(self._shard, self._call) as packer:
+            for chunk in self._sender.chunks(packer, self._call):
                 self._sent += len(chunk)
                 yield chunk
                 self._on_bytes(len(chunk))
-            self._is_whole = True
-            yield around[1]
-        except Exception as error:
-            self._failure = error
-            raise
-        except BaseException:
-            self._call.call_off()
-            raise
-
-    def _of_source(self) -> ShardResult | None:
-        match self._failure:
-            case None:
-                return None
-            case EntryChanged() as change:
-                return ShardResult(Outcome.CHANGED, changed={0: change.reason}, detail=change.detail)
-            case OutOfDescriptors() as error:
-                return ShardResult(Outcome.BROKEN, detail=f"no further file can be opened: {error.strerror}")
-            case BucketTrouble() as trouble:
-                return ShardResult(Outcome.BROKEN, detail=f"its bucket: {trouble}")
-            case failure:
-                raise failure
+        self._is_whole = True
+        yield around[1]
 
     def _of_trouble(self, trouble: TroublePassing) -> ShardResult:
         was_refused = trouble.status in _NOT_TAKEN_IN

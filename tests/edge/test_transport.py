@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import anyio
 import pytest
-from yarl import URL
 
-from rfbulk.edge.transport import USER_AGENT, Exchanged, Transport, TransportOptions, open_transport
+from rfbulk.edge.lines import Call
+from rfbulk.edge.transport import USER_AGENT, Exchanged, Streamed, Transport, TransportOptions, open_transport
 from rfbulk.errors import (
     NotAuthorised,
     ProtocolError,
@@ -22,6 +22,8 @@ from rfbulk.errors import (
 from tests.edge.conftest import Proxy
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.edge.conftest import Authority, Connection, Serve
 
 pytestmark = pytest.mark.anyio
@@ -31,7 +33,7 @@ OPTIONS = TransportOptions(connect_seconds=5.0, answer_seconds=5.0, environment=
 
 
 async def get(transport: Transport, port: int, *, scheme: str = "http", host: str = "127.0.0.1") -> Exchanged:
-    url = URL(f"{scheme}://{host}:{port}/a%2Fb?api_key={CANARY}", encoded=True)
+    url = f"{scheme}://{host}:{port}/a%2Fb?api_key={CANARY}"
     return await transport.exchange("GET", url, operation="ask", subject="it", max_bytes=1000)
 
 
@@ -159,6 +161,143 @@ async def test_cancelled_while_waiting_leaves_no_connection(serve: Serve) -> Non
         await server.closed.wait()
 
 
+# bodies
+
+
+@pytest.mark.parametrize(
+    ("method", "body", "fields"),
+    [
+        ("GET", None, []),
+        ("POST", None, ["Content-Length: 0"]),
+        ("POST", b"{}", ["Content-Type: application/json", "Content-Length: 2"]),
+        ("POST", bytes(3_000_000), ["Content-Type: application/json", "Content-Length: 3000000"]),
+    ],
+    ids=["GET", "POST of nothing", "POST", "long POST"],
+)
+async def test_a_body_arrives_with_its_length(serve: Serve, method: str, body: bytes | None, fields: list[str]) -> None:
+    asked: list[tuple[bytes, bytes]] = []
+
+    async def server_of(connection: Connection) -> None:
+        asked.append(await connection.request())
+        await connection.answer("200 OK")
+
+    async with serve(server_of) as server, open_transport(OPTIONS) as transport:
+        await exchange(transport, server.port, method, body)
+    head = asked[0][0].decode().split("\r\n")
+    assert [f"{method} /a HTTP/1.1", *fields, "", ""] == [head[0], *head[3:]]
+    assert (body or b"") == asked[0][1]
+
+
+async def exchange(transport: Transport, port: int, method: str, body: bytes | Streamed | None = None) -> Exchanged:
+    url = f"http://127.0.0.1:{port}/a"
+    return await transport.exchange(method, url, operation="ask", subject="it", max_bytes=1000, body=body)
+
+
+def streamed(*chunks: bytes, failure: Exception | None = None) -> Streamed:
+    def made() -> Iterator[bytes]:
+        yield from chunks
+        if failure is not None:
+            raise failure
+
+    length = sum(map(len, chunks)) + (0 if failure is None else 1)
+    return Streamed("text/plain", length, made, Call(lambda _count: None))
+
+
+async def test_a_body_that_is_made_meanwhile_arrives_whole(serve: Serve) -> None:
+    asked: list[tuple[bytes, bytes]] = []
+
+    async def server_of(connection: Connection) -> None:
+        asked.append(await connection.request())
+        await connection.answer("200 OK")
+
+    async with serve(server_of) as server, open_transport(OPTIONS) as transport:
+        await exchange(transport, server.port, "POST", streamed(b"a" * 100_000, b"b"))
+    assert asked[0][1] == b"a" * 100_000 + b"b"
+    assert b"Content-Type: text/plain\r\nContent-Length: 100001\r\n" in asked[0][0]
+
+
+@pytest.mark.parametrize("failure", [ValueError("x"), ConnectionResetError("of the source, not of the line")])
+async def test_what_a_body_fails_with_comes_out_as_it_was(serve: Serve, failure: Exception) -> None:
+    async with serve(answering) as server, open_transport(OPTIONS) as transport:
+        with pytest.raises(type(failure)) as met:
+            await exchange(transport, server.port, "POST", streamed(b"a", failure=failure))
+        await server.closed.wait()
+    assert met.value is failure
+    assert [ConnectionResetError] == [type(error) for error in server.ended]  # cut, not ended
+
+
+async def test_an_answer_before_the_body_is_whole_counts(serve: Serve) -> None:
+    async def server_of(connection: Connection) -> None:
+        await connection.head()
+        await connection.answer("413 Too Large")
+        await connection.reader.read()
+
+    async with serve(server_of) as server, open_transport(OPTIONS) as transport:
+        for _ in range(2):
+            assert (await exchange(transport, server.port, "POST", bytes(30_000_000))).status == 413
+    assert server.connections == 2  # the rest of a body would be taken for another request
+
+
+# connections that rested
+
+
+async def closing_after_one(connection: Connection) -> None:
+    """Answer once, and hang up when the next request has come: as a server whose patience ends just then."""
+    await connection.request()
+    await connection.answer("200 OK")
+    await connection.head()
+
+
+async def test_a_get_over_a_connection_that_died_while_it_rested_goes_out_again(serve: Serve) -> None:
+    async with serve(closing_after_one) as server, open_transport(OPTIONS) as transport:
+        for _ in range(3):
+            assert (await exchange(transport, server.port, "GET")).status == 200
+    assert server.connections == 3
+
+
+async def test_a_post_never_goes_out_twice_by_itself(serve: Serve) -> None:
+    async with serve(closing_after_one) as server, open_transport(OPTIONS) as transport:
+        assert (await exchange(transport, server.port, "POST")).status == 200
+        with pytest.raises(TroublePassing, match="closed the connection"):
+            await exchange(transport, server.port, "POST")
+    assert server.connections == 1
+
+
+async def test_a_fresh_connection_that_dies_is_trouble(serve: Serve) -> None:
+    async def server_of(connection: Connection) -> None:
+        await connection.head()
+
+    async with serve(server_of) as server, open_transport(OPTIONS) as transport:
+        with pytest.raises(TroublePassing, match="closed the connection"):
+            await exchange(transport, server.port, "GET")
+    assert server.connections == 1
+
+
+async def test_no_more_calls_than_allowed_are_made_at_once(serve: Serve) -> None:
+    underway = most = 0
+
+    async def server_of(connection: Connection) -> None:
+        nonlocal underway, most
+        while True:
+            await connection.request()
+            underway += 1
+            most = max(most, underway)
+            await asyncio.sleep(0.01)
+            underway -= 1
+            await connection.answer("200 OK")
+
+    options = TransportOptions(max_connections=2, environment={})
+    async with (
+        serve(server_of) as server,
+        open_transport(options) as transport,
+        anyio.create_task_group() as group,
+    ):
+        for _ in range(6):
+            group.start_soon(exchange, transport, server.port, "GET")
+    assert most == 2
+    assert server.connections == 2
+
+
 # TLS
 
 
@@ -262,7 +401,9 @@ async def test_a_proxy_that_is_not_there_is_told(serve: Serve) -> None:
         pass
     environment = {"https_proxy": f"http://127.0.0.1:{server.port}"}
     async with open_transport(TransportOptions(environment=environment)) as transport:
-        with pytest.raises(TroublePassing, match=f"no connection to the proxy 127.0.0.1:{server.port}"):
+        with pytest.raises(
+            TroublePassing, match=f"no connection to .* the proxy 127.0.0.1:{server.port}: Connection refused"
+        ):
             await get(transport, 443, scheme="https", host="store.example")
 
 
