@@ -16,9 +16,10 @@ HOLD_WINDOWS: Final = 8
 """Windows to stay at a level that a step up did not better, before trying again: lines change over minutes."""
 
 
-CPU_BOUND: Final = 0.6
+CPU_BOUND: Final = 0.5
 """From this share of a core for each interpreter that sends, the interpreters and not the line are what is slow: each
-runs one thread at a time, so that more shards at once bring waits for its lock, and memory, and nothing else."""
+runs one thread at a time, so that more shards at once bring waits for its lock, and memory, and nothing else. It is no
+more because others may have the rest, such as the receiver where that is this machine too."""
 
 CPU_LEVEL: Final = 3
 """Enough for one interpreter to read, hash and send at the same time."""

@@ -13,7 +13,7 @@ from rfbulk.core.model import Outcome, ShardJob, ShardResult
 from rfbulk.edge.answers import PutAnswer, PutBroken
 from rfbulk.edge.bucket_troubles import BucketTrouble
 from rfbulk.senders.packing import EntryChanged, OutOfDescriptors, ShardPacker
-from rfbulk.senders.turns import Turns
+from rfbulk.senders.turns import Turn, Turns
 
 if TYPE_CHECKING:
     from rfbulk.edge.lines import Call
@@ -47,7 +47,8 @@ class Attempts:
     """Makes attempts, as many at once as threads ask for them. Each holds one buffer of `chunk_bytes`.
 
     A buffer is filled anew once all of it has been sent, and goes on to another shard then. A thread that is left
-    behind keeps its own. `pack` makes the tar, of files unless said otherwise.
+    behind keeps its own. `pack` makes the tar, of files unless said otherwise. `takes_turns`: no core is left for two
+    to send at once.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Attempts:
         stall_seconds: float,
         rate: Rate | None = None,
         pack: Pack = pack_files,
+        takes_turns: bool = False,
     ) -> None:
         self._uplink = uplink
         self._pack = pack
@@ -67,7 +69,7 @@ class Attempts:
         self._buffers: list[bytearray] = []
         self._cpu_seconds = 0.0
         self._lock = threading.Lock()
-        self._turns: Turns | None = None
+        self._turns = Turns(lambda: self._cpu_seconds) if takes_turns else None
 
     @property
     def cpu_seconds(self) -> float:
@@ -86,11 +88,12 @@ class Attempts:
             SourceError: a root's folder cannot be opened.
             ServiceRefused, NotAuthorised, UsageError: no shard can be sent this way.
         """
-        buffer = self._free_buffer()
-        try:
-            return self._make_with(buffer, job, call)
-        finally:
-            self._buffers.append(buffer)
+        with self._turns.take(call) if self._turns else Turn() as turn:
+            buffer = self._free_buffer()
+            try:
+                return self._make_with(buffer, job, call, turn)
+            finally:
+                self._buffers.append(buffer)
 
     def _free_buffer(self) -> bytearray:
         try:
@@ -98,7 +101,7 @@ class Attempts:
         except IndexError:
             return bytearray(self._chunk_bytes)
 
-    def _make_with(self, buffer: bytearray, job: ShardJob, call: Call) -> ShardResult:
+    def _make_with(self, buffer: bytearray, job: ShardJob, call: Call, turn: Turn) -> ShardResult:
         counted = time.thread_time()
 
         def count() -> None:
@@ -112,8 +115,10 @@ class Attempts:
 
             def next_chunk() -> memoryview:
                 count()
-                chunk = self._turns.take(packer.next_chunk) if self._turns else packer.next_chunk()
-                if self._rate is not None and (seconds := self._rate.due(len(chunk))):
+                chunk = packer.next_chunk()
+                if not chunk:
+                    turn.end()  # the last one is sent now, and then an answer is waited for
+                elif self._rate is not None and (seconds := self._rate.due(len(chunk))):
                     call.wait(seconds)
                 return chunk
 

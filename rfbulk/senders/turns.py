@@ -1,8 +1,9 @@
-"""Lets the threads of one interpreter pack in turns, as long as packing is work for the processor.
+"""Lets the threads of one interpreter send in turns, as long as the processor is what all wait for.
 
-Between its calls of the system a thread that packs needs the interpreter, and two that pack at once take it from each
-other some dozen times a chunk. One that packs while the others send does not. Where the disk is what is waited for,
-many that read at once are faster, and all go on beside each other.
+Two that pack and send at once take the interpreter from each other some dozen times a chunk, and from each other's
+buffers the cache; together they get no further than one after the other. What a turn covers ends with a shard's last
+byte: while its answer is waited for, the next is sent. Where the line or the disk is slow, many at once are faster,
+and nobody waits for a turn.
 """
 
 from __future__ import annotations
@@ -10,39 +11,64 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, Self
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from rfbulk.edge.lines import Call
 
-WAITED: Final = 3.0
-"""A chunk that took so many times its processor time has waited for the disk, or for a processor that others use."""
+BUSY: Final = 0.5
+"""From this share of a core on, what sends is held up by the processor: others may have it meanwhile, such as the
+receiver where that is this machine too."""
 
-FREE_CHUNKS: Final = 32
-"""So many are packed without turns then, before one is looked at again."""
+IDLE: Final = 0.3
+"""Below this share it waits for something else. In between, all stays as it was."""
 
-PATIENCE_SECONDS: Final = 0.02
-"""How long a turn is waited for: whoever has it may hang in a dead disk."""
+LOOK_SECONDS: Final = 0.05
+"""What the share is taken of, at the least; and how often whoever waits for a turn looks whether it still must."""
 
 
 class Turns:
-    """Belongs to the threads of one process."""
+    """Belongs to the threads of one process. `cpu_seconds` tells what those that send have spent, all together."""
 
-    def __init__(self) -> None:
+    def __init__(self, cpu_seconds: Callable[[], float], *, now: Callable[[], float] = time.monotonic) -> None:
+        self._cpu_seconds = cpu_seconds
+        self._now = now
         self._lock = threading.Lock()
-        self._free = 0
+        self._is_busy = False
+        self._looked = now(), cpu_seconds()
 
-    def take(self, pack: Callable[[], T]) -> T:
-        """Return what `pack` does, in its turn if there are turns just now. Raises what it raises."""
-        if self._free > 0:
-            self._free -= 1
-            return pack()
-        if not self._lock.acquire(timeout=PATIENCE_SECONDS):
-            return pack()
-        try:
-            began, spent = time.monotonic(), time.thread_time()
-            packed = pack()
-            if time.monotonic() - began > WAITED * (time.thread_time() - spent):
-                self._free = FREE_CHUNKS
-            return packed
-        finally:
-            self._lock.release()
+    def take(self, call: Call) -> Turn:
+        """Wait for a turn, if there are turns just now. Raises CalledOff."""
+        self._look()
+        while self._is_busy:
+            if self._lock.acquire(timeout=LOOK_SECONDS):
+                return Turn(self._lock)
+            call.go_on()
+            self._look()
+        return Turn(None)
+
+    def _look(self) -> None:
+        (then, spent), now, cpu = self._looked, self._now(), self._cpu_seconds()
+        if now - then >= LOOK_SECONDS:
+            self._looked = now, cpu
+            share = (cpu - spent) / (now - then)
+            self._is_busy = share >= (IDLE if self._is_busy else BUSY)
+
+
+class Turn:
+    """What a thread has while it sends. It ends with the context, if not before."""
+
+    def __init__(self, held: threading.Lock | None = None) -> None:
+        self._held = held
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Let the next one begin."""
+        held, self._held = self._held, None
+        if held is not None:
+            held.release()

@@ -143,7 +143,12 @@ class _Child:
         from rfbulk.senders.attempts import Attempts  # noqa: PLC0415
 
         set_up = self._set_up
-        return Attempts(Uplink(self._ways()), chunk_bytes=set_up.chunk_bytes, stall_seconds=set_up.stall_seconds)
+        return Attempts(
+            Uplink(self._ways()),
+            chunk_bytes=set_up.chunk_bytes,
+            stall_seconds=set_up.stall_seconds,
+            takes_turns=set_up.takes_turns,
+        )
 
     def _new_groups(self) -> Groups:
         from rfbulk.edge.clock import RateLimit  # noqa: PLC0415 - as above

@@ -30,6 +30,7 @@ class SetUp(msgspec.Struct, frozen=True, tag=True):
     allow_http: bool
     stall_seconds: float
     chunk_bytes: int = 0
+    takes_turns: bool = False
     limits: UnpackLimits = UnpackLimits()
 
 

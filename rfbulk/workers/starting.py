@@ -88,7 +88,7 @@ def start_child(road: Road) -> subprocess.Popen[bytes]:
 
 def most_processes(wanted: int | None) -> int:
     """Return how many processes may be started: `wanted`, or for None as many as there are cores. One is none."""
-    most = min(_cores(), MAX_PROCESSES) if wanted is None else wanted
+    most = min(cores(), MAX_PROCESSES) if wanted is None else wanted
     return most if most > 1 and can_start() else 0
 
 
@@ -97,7 +97,8 @@ def can_start() -> bool:
     return os.name == "posix" and bool(sys.executable) and not getattr(sys, "frozen", False)
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Return how many cores this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import signal
 from pathlib import Path
@@ -15,6 +16,8 @@ from rfbulk.core.model import Entry, Outcome, ShardResult
 from rfbulk.edge.clock import RateLimit
 from rfbulk.edge.transport import open_transport
 from rfbulk.senders.scaling import open_scaling_sender
+from rfbulk.workers.child import _Child
+from rfbulk.workers.frames import FrameWriter
 from rfbulk.workers.pool import Processes
 from tests.edge import conftest as edge
 from tests.senders.test_inline import OPTIONS, ignore, job_of, until
@@ -75,3 +78,19 @@ async def test_a_limited_rate_is_kept_by_one_process(serve: Serve) -> None:
             assert sender._pool.most == 0
             sender._pool._take_in()
             assert sender._pool._starting is None
+
+
+@pytest.mark.parametrize(("cores", "takes_turns"), [(2, True), (3, False)])
+async def test_threads_take_turns_where_processes_have_all_the_cores(
+    monkeypatch: pytest.MonkeyPatch, cores: int, takes_turns: bool
+) -> None:
+    monkeypatch.setattr("rfbulk.senders.scaling.cores", lambda: cores)
+    async with open_transport(OPTIONS) as transport:
+        settings = {"chunk_bytes": 1 << 19, "stall_seconds": 5.0, "most_at_once": 4}
+        async with open_scaling_sender(transport.ways, rate=None, processes=Processes(2), **settings) as sender:  # type: ignore[arg-type]  # of one kind each
+            sender._pool._take_in()
+            await until(lambda: sender._pool._starting is None or sender._pool._starting.done())
+            sender._pool._take_in()
+            set_up = sender._pool._processes[0]._set_up
+    child = _Child(set_up, FrameWriter(io.BytesIO()))
+    assert takes_turns == (child._new_attempts()._turns is not None)
