@@ -35,7 +35,7 @@ struct request {
     char method[8];
     char path[1024];
     char query[4096];
-    char range[64], if_range[64]; /* empty where there is none */
+    char range[64], if_range[64], content_type[128]; /* empty where there is none */
     uint64_t left; /* bytes of the body, or of its present chunk, that are still to come */
     bool chunked, body_ended, wants_continue, closes;
 };
@@ -157,6 +157,8 @@ static inline void request_read_header(struct request *request, const char *line
         snprintf(request->range, sizeof request->range, "%s", value);
     else if ((value = header_value(line, "if-range")) != NULL)
         snprintf(request->if_range, sizeof request->if_range, "%s", value);
+    else if ((value = header_value(line, "content-type")) != NULL)
+        snprintf(request->content_type, sizeof request->content_type, "%s", value);
 }
 
 /* Read a request up to its body. False when there is none, or one that is not understood. */

@@ -1,6 +1,7 @@
 /* The limit of an upload: the least that any client must do, in C.
  *
- *     limit FOLDER PORT     two threads list, read and pack the files of FOLDER and PUT the tars to 127.0.0.1:PORT
+ *     limit FOLDER PORT            two threads list, read and pack the files of FOLDER and PUT the tars to 127.0.0.1:PORT
+ *     limit FOLDER PORT THREADS    so many threads PUT each file by itself, over a connection each that is kept
  *
  * No grants, no checksums, no checkpoint, no retries: whatever goes wrong ends it. */
 #define _GNU_SOURCE
@@ -20,6 +21,7 @@
 #include <unistd.h>
 
 #define THREADS 2
+#define MOST_THREADS 256
 #define SHARD_FILES 500
 #define SHARD_BYTES (64u << 20)
 #define BLOCK 512
@@ -49,7 +51,8 @@ static struct {
     int port;
     struct entry carried; /* listed, but too large for the shard before */
     bool carries;
-    unsigned shards;
+    bool sends_each;
+    unsigned requests;
 } work = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static void fail(const char *what)
@@ -98,9 +101,19 @@ static bool next_shard(struct shard *shard)
         shard->tar_bytes += member;
         shard->count++;
     }
-    work.shards += shard->count > 0;
+    work.requests += shard->count > 0;
     pthread_mutex_unlock(&work.lock);
     return shard->count > 0;
+}
+
+/* The next file to go by itself. False when nothing is left. */
+static bool next_file(struct entry *entry)
+{
+    pthread_mutex_lock(&work.lock);
+    bool found = next_entry(entry);
+    work.requests += found;
+    pthread_mutex_unlock(&work.lock);
+    return found;
 }
 
 static void flush(struct outlet *outlet)
@@ -159,7 +172,6 @@ static void add_content(struct outlet *outlet, const struct entry *entry)
         left -= (uint64_t)length;
     }
     close(file);
-    add_zeros(outlet, padded(entry->size) - entry->size);
 }
 
 static void receive_answer(struct outlet *outlet)
@@ -186,10 +198,34 @@ static void send_shard(struct outlet *outlet, const struct shard *shard)
     for (size_t at = 0; at < shard->count; at++) {
         add_head(outlet, &shard->entries[at]);
         add_content(outlet, &shard->entries[at]);
+        add_zeros(outlet, padded(shard->entries[at].size) - shard->entries[at].size);
     }
     add_zeros(outlet, 2 * BLOCK);
     flush(outlet);
     receive_answer(outlet);
+}
+
+static void send_file(struct outlet *outlet, const struct entry *entry)
+{
+    int length = snprintf((char *)outlet->buffer, BUFFER_BYTES,
+                          "PUT /objects/%s HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %llu\r\n\r\n", entry->name,
+                          (unsigned long long)entry->size);
+    outlet->filled = (size_t)length;
+    add_content(outlet, entry);
+    flush(outlet);
+    receive_answer(outlet);
+}
+
+static void send_all(struct outlet *outlet, struct shard *shard)
+{
+    if (!work.sends_each) {
+        while (next_shard(shard))
+            send_shard(outlet, shard);
+        return;
+    }
+    struct entry *entry = &shard->entries[0];
+    while (next_file(entry))
+        send_file(outlet, entry);
 }
 
 static void *run(void *unused)
@@ -204,8 +240,7 @@ static void *run(void *unused)
         connect(outlet.socket, (struct sockaddr *)&address, sizeof address) != 0)
         fail("limit: connect");
     setsockopt(outlet.socket, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
-    while (next_shard(shard))
-        send_shard(&outlet, shard);
+    send_all(&outlet, shard);
     close(outlet.socket);
     free(outlet.buffer);
     free(shard);
@@ -214,20 +249,26 @@ static void *run(void *unused)
 
 int main(int count, char **arguments)
 {
-    pthread_t threads[THREADS];
-    if (count != 3) {
-        fprintf(stderr, "usage: limit FOLDER PORT\n");
+    pthread_t threads[MOST_THREADS];
+    if (count < 3 || count > 4) {
+        fprintf(stderr, "usage: limit FOLDER PORT [THREADS]\n");
         return 2;
     }
     work.folder = opendir(arguments[1]);
     work.port = atoi(arguments[2]);
+    work.sends_each = count == 4;
+    int wanted = work.sends_each ? atoi(arguments[3]) : THREADS;
     if (work.folder == NULL)
         fail("limit: folder");
-    for (int at = 0; at < THREADS; at++)
+    if (wanted < 1 || wanted > MOST_THREADS) {
+        fprintf(stderr, "limit: from 1 to %d threads\n", MOST_THREADS);
+        return 2;
+    }
+    for (int at = 0; at < wanted; at++)
         if (pthread_create(&threads[at], NULL, run, NULL) != 0)
             fail("limit: thread");
-    for (int at = 0; at < THREADS; at++)
+    for (int at = 0; at < wanted; at++)
         pthread_join(threads[at], NULL);
-    printf("%u shards\n", work.shards);
+    printf("%u %s\n", work.requests, work.sends_each ? "files" : "shards");
     return 0;
 }

@@ -8,10 +8,13 @@
  *     POST /_reset          forget everything; ?sums=1 takes each image's checksum from now on, &port=N lets grants
  *                           lead to that port
  *     PUT  /raw/…           any tar, for contenders that know nothing of the service
+ *     PUT  /objects/NAME    one image, as a client of S3 sends it
  *
  * Every request with an api key counts as authorised. A thread serves each connection. */
 #define _GNU_SOURCE
 #include "crc32c.h"
+#include "formwalk.h"
+#include "objects.h"
 #include "server.h"
 #include "store.h"
 #include "tarwalk.h"
@@ -129,9 +132,9 @@ static bool post_grant(struct connection *connection, const char *id)
 static void add_metadata(struct text *text, const struct batch *batch)
 {
     text_add(text,
-             "{\"displayName\": \"%s\", \"batchId\": \"%s\", \"batchType\": \"sharded-batch\", "
+             "{\"displayName\": \"%s\", \"batchId\": \"%s\", \"batchType\": \"%s\", "
              "\"batchContentType\": \"images\", \"createdDate\": ",
-             batch->id, batch->id);
+             batch->id, batch->id, batch->simple ? "simple-batch" : "sharded-batch");
     add_date(text, batch->created);
     text_add(text, ", \"expiryDate\": ");
     add_date(text, batch->created + 7 * DAY_SECONDS);
@@ -204,14 +207,38 @@ static bool get_batch(struct connection *connection, const struct request *reque
     return sent;
 }
 
-static bool post_image(struct connection *connection, const char *id)
+static void count_image(const struct form_walk *walk, const char *id)
 {
+    struct totals *totals = &store.totals;
+    totals->puts++;
+    totals->last_put = monotonic_seconds();
+    totals->body_bytes += walk->bytes;
+    if (!form_is_whole(walk)) {
+        totals->malformed++;
+        return;
+    }
+    store_begin(id, true)->images++;
+    totals->images++;
+    totals->image_bytes += walk->bytes;
+    totals->image_sum += walk->sums ? crc32c_value(walk->crc) : 0;
+}
+
+static bool post_image(struct connection *connection, struct request *request, const char *id)
+{
+    struct form_walk walk;
+    const unsigned char *span;
+    ssize_t length;
+    form_begin(&walk, request->content_type, store.sums);
+    store_note_first_byte();
+    while ((length = request_body(connection, request, &span)) > 0)
+        form_feed(&walk, span, (size_t)length);
+    if (length < 0)
+        return false;
     pthread_mutex_lock(&store.lock);
-    size_t number = store_grant(id);
-    struct batch *batch = store_find(id);
-    store_keep(batch, &batch->shards[number], 1);
-    store.totals.images++;
+    count_image(&walk, id);
     pthread_mutex_unlock(&store.lock);
+    if (!form_is_whole(&walk))
+        return answer_failure(connection, "400 Bad Request", "no form of one file");
     struct text body = {NULL, 0, 0};
     text_add(&body, "{\"status\": \"ok\"}");
     bool sent = answer_json(connection, "200 OK", &body);
@@ -224,14 +251,14 @@ static bool serve_staging(struct connection *connection, struct request *request
     char id[65] = "", rest[64] = "";
     int parts = sscanf(request->path + strlen(STAGING), "%*[^/]/batches/%64[^/]/%63s", id, rest);
     bool posts = strcmp(request->method, "POST") == 0;
+    if (posts && parts == 2 && strcmp(rest, "upload/image") == 0)
+        return post_image(connection, request, id);
     if (!discard_body(connection, request))
         return false;
     if (!posts)
         return get_batch(connection, request, id, rest);
     if (parts == 2 && strcmp(rest, "bulk-upload/image-files") == 0)
         return post_grant(connection, id);
-    if (parts == 2 && strcmp(rest, "upload/image") == 0)
-        return post_image(connection, id);
     return answer_failure(connection, "404 Not Found", "the sink has no such call");
 }
 
@@ -264,10 +291,15 @@ static bool serve(struct connection *connection, struct request *request)
         return answer_stats(connection);
     if (strcmp(request->path, "/_reset") == 0) {
         store_reset(request_number(request, "sums", 0) != 0);
+        pthread_mutex_lock(&store.lock);
+        objects_reset();
+        pthread_mutex_unlock(&store.lock);
         advertised_port = (int)request_number(request, "port", 0);
         return discard_body(connection, request) && answer(connection, "200 OK", "", "", NULL);
     }
     store_note_request();
+    if (is_of_bucket(request))
+        return serve_bucket(connection, request);
     if (puts)
         return put_shard(connection, request);
     if (strncmp(request->path, STAGING, strlen(STAGING)) == 0)

@@ -19,6 +19,7 @@ struct shard {
 
 struct batch {
     char id[65];
+    bool simple; /* it was begun by a single image */
     time_t created;
     struct shard *shards; /* a shard's number is its place */
     size_t shard_count, shard_room;
@@ -60,16 +61,23 @@ static inline struct batch *store_find(const char *id)
     return NULL;
 }
 
-/* Register a shard, and its batch with it if it is the first. Hold the lock. */
-static inline size_t store_grant(const char *id)
+/* The batch of that name, begun if there is none. Hold the lock. */
+static inline struct batch *store_begin(const char *id, bool simple)
 {
     struct batch *batch = store_find(id);
     if (batch == NULL) {
         store.batches = store_grow(store.batches, store.batch_count, &store.batch_room, sizeof *batch);
         batch = &store.batches[store.batch_count++];
-        *batch = (struct batch){.created = time(NULL)};
+        *batch = (struct batch){.created = time(NULL), .simple = simple};
         snprintf(batch->id, sizeof batch->id, "%s", id);
     }
+    return batch;
+}
+
+/* Register a shard, and its batch with it if it is the first. Hold the lock. */
+static inline size_t store_grant(const char *id)
+{
+    struct batch *batch = store_begin(id, false);
     batch->shards = store_grow(batch->shards, batch->shard_count, &batch->shard_room, sizeof *batch->shards);
     batch->shards[batch->shard_count] = (struct shard){.stored = false};
     store.totals.grants++;
