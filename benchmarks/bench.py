@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,12 @@ class Bench:
     build: Path
     python: Path  # an interpreter that has rfbulk
     inference: Path  # Roboflow's own command, in an environment of its own
+    keeps: bool = False  # data sets stay, and are used as they are found
+    made: set[Path] = field(default_factory=set, compare=False)  # data sets that this run has written itself
+
+
+class NoRoom(Exception):
+    """The disk has no room for a data set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,23 +43,46 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """A promise of speed, and what was measured. It holds when `measured` is on the right side of `bound`."""
+    """A promise of speed, and what was measured: what is to be reached at first, and what then (None: no more)."""
 
     name: str
     measured: float
-    bound: float
+    first: float | None
+    then: float | None = None
     at_least: bool = False
 
+    def holds(self, bound: float | None) -> bool:
+        """Whether what was measured is on the right side of a bound. There is always enough where there is none."""
+        if bound is None:
+            return True
+        return self.measured >= bound if self.at_least else self.measured <= bound
+
     @property
-    def holds(self) -> bool:
-        """Whether the promise was kept."""
-        return self.measured >= self.bound if self.at_least else self.measured <= self.bound
+    def reached(self) -> str:
+        """How far it came: "both", "first" or "none"."""
+        if not self.holds(self.first):
+            return "none"
+        return "both" if self.holds(self.then) else "first"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What one contender took in one scenario, for the table of the whole run. None: it makes no sense there."""
+
+    name: str
+    wall_seconds: float
+    cpu_per_gb: float | None = None
+    peak_bytes: float | None = None
+    times_rival: float | None = None  # how many times as fast
+    of_limit: float | None = None  # its wall, divided by that of the least that anybody must do
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What a scenario found. Problems are wrong results, which make the whole run fail; skips and goals do not."""
 
+    subject: str = ""  # on what it was measured
+    rows: tuple[Row, ...] = ()
     tables: tuple[Table, ...] = ()
     results: tuple[dict[str, object], ...] = ()
     goals: tuple[Goal, ...] = ()

@@ -97,7 +97,7 @@ def rival(bench: Bench) -> Contender | str:
     """Return Roboflow's own client, installing it into its own environment if it is to be there."""
     program = bench.inference
     if not program.exists() and program == RIVAL_VENV / "bin" / "inference" and not bench.smoke:
-        _install_rival(bench)
+        install(RIVAL, RIVAL_VERSION, RIVAL_VENV, bench)
     if not program.exists():
         return f"{RIVAL}: there is no {program} (a run without --smoke installs it, --inference names another)"
 
@@ -106,21 +106,23 @@ def rival(bench: Bench) -> Contender | str:
         where = ("--images-dir", str(job.folder), "--batch-id", job.batch, "--api-key", "bench")
         return Command((str(program), *create, *where), {"API_BASE_URL": job.url})
 
-    return Contender(RIVAL, command, Command((str(program), "--version")), _remove_rival_log)
+    return Contender(RIVAL, command, Command((str(program), "--version")), remove_rival_log)
 
 
-def _install_rival(bench: Bench) -> None:
-    print(f"installing {RIVAL} {RIVAL_VERSION} into {RIVAL_VENV}", flush=True)
+def install(package: str, version: str, place: Path, bench: Bench) -> None:
+    """Put a package into an environment of its own; say so, and say it where that fails."""
+    print(f"  installing {package} {version} into {place}", flush=True)
     try:
-        subprocess.run([bench.python, "-m", "venv", RIVAL_VENV], check=True)
-        pip = (RIVAL_VENV / "bin" / "python", "-m", "pip", "install", "--quiet")
-        subprocess.run([*pip, f"{RIVAL}=={RIVAL_VERSION}"], check=True)
+        subprocess.run([bench.python, "-m", "venv", place], check=True)
+        pip = (place / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+        subprocess.run([*pip, f"{package}=={version}"], check=True)
     except (OSError, subprocess.SubprocessError) as error:
-        print(f"{RIVAL} cannot be installed: {error}", flush=True)
-        shutil.rmtree(RIVAL_VENV, ignore_errors=True)
+        print(f"  {package} CANNOT be installed: {error}", flush=True)
+        shutil.rmtree(place, ignore_errors=True)
 
 
-def _remove_rival_log(job: Job) -> None:
+def remove_rival_log(job: Job) -> None:
+    """Remove what the rival writes into the folder, by which it would leave out what it has sent."""
     for log in job.folder.glob(".import_log-*"):
         log.unlink()
 

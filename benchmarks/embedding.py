@@ -7,10 +7,10 @@ loop; and with the upload in the loop itself, on asyncio and on uvloop. The sink
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from benchmarks.bench import HOME, Goal, Outcome, Scenario, Table
+from benchmarks.bench import HOME, Goal, Outcome, Row, Scenario, Table
 from benchmarks.contenders import Contender, Job, rfbulk, rfbulk_environment
 from benchmarks.datasets import NORMAL, DataSet, prepare
 from benchmarks.process import Command, run_command
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from benchmarks.bench import Bench
 
 COLUMNS = ("", "p50 ms", "p99 ms", "max ms", "ticks", "wall s")
-P99_SECONDS = 0.010
+P99_SECONDS = (0.010, 0.005)  # at first, and then
+SCALE = 3.0  # 6 GB, within a single process
 LAST = "in the host's loop"
 
 
@@ -39,7 +40,7 @@ class Lag:
 def run(bench: Bench) -> Outcome:
     """Tick in every way, once a round; the round whose p99 is the median counts."""
     product = rfbulk(bench)
-    data = prepare(NORMAL, bench)
+    data = prepare(NORMAL, replace(bench, scale=bench.scale or (None if bench.smoke else SCALE)))
     ways = _ways(bench, product if isinstance(product, Contender) else None)
     with Sink(bench.build) as sink:
         lags = [
@@ -49,10 +50,12 @@ def run(bench: Bench) -> Outcome:
         ]
     middle = [_middle([lag for lag in lags if lag.name == name and lag.figures]) for name in ways]
     return Outcome(
+        subject=f"{data.files:,} files, {data.total_bytes / 1e9:.2f} GB",
+        rows=tuple(_told(lag) for lag in middle if lag),
         tables=(Table("lag of a 10 ms ticker", COLUMNS, tuple(_row(lag) for lag in middle if lag)),),
         results=tuple({"way": lag.name, **lag.figures} for lag in lags),
         goals=tuple(
-            Goal(f"p99 seconds {lag.name}", lag.figures["p99_seconds"], P99_SECONDS)
+            Goal(f"p99 seconds {lag.name}", lag.figures["p99_seconds"], *P99_SECONDS)
             for lag in middle
             if lag and LAST in lag.name
         ),
@@ -92,6 +95,10 @@ def _tick(name: str, arguments: Callable[[Job], tuple[str, ...]], data: DataSet,
 def _middle(lags: list[Lag]) -> Lag | None:
     ordered = sorted(lags, key=lambda lag: lag.figures["p99_seconds"])
     return ordered[len(ordered) // 2] if ordered else None
+
+
+def _told(lag: Lag) -> Row:
+    return Row(f"{lag.name}: late by {lag.figures['p99_seconds'] * 1000:.1f} ms (p99)", lag.figures["wall_seconds"])
 
 
 def _row(lag: Lag) -> tuple[str, ...]:

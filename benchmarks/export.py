@@ -4,8 +4,7 @@ Two batches: many small files, and archives of images that are unpacked; each be
 `curl --parallel` and aria2c (followed by `tar xzf`), and beside the least that any client must do (`fetch_limit.c`,
 which unpacks nothing). All fetch over plain HTTP from the same source on the same machine, into memory.
 
-At its own scale a set is as large as its question says, although rfbulk is done with it sooner than in 5 s: Roboflow's
-client takes ten times as long. `--scale 4` asks for more.
+At its own scale rfbulk is done with a set in some 5 s, for which Roboflow's client takes a minute.
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ from typing import TYPE_CHECKING
 from benchmarks import shelves
 from benchmarks.bench import Goal, Outcome, Scenario, Table
 from benchmarks.contenders import RFBULK, RIVAL
-from benchmarks.export_contenders import CURL, LIMIT, exporters
+from benchmarks.export_contenders import ARIA2, CURL, LIMIT, exporters
 from benchmarks.exporting import play_exports
-from benchmarks.figures import named, peak, ratio, spread, wall, without_start
+from benchmarks.figures import named, peak, ratio, rows, spread, wall, without_start
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,11 +52,11 @@ class Kind:
     name: str
     shelf: Callable[[Bench], Shelf]
     has_archives: bool
-    times_the_rival: float
+    times_the_rival: tuple[float, float]  # at first, and then
 
 
-SMALL = Kind("small", shelves.small, has_archives=False, times_the_rival=10.0)
-ARCHIVES = Kind("archives", shelves.archives, has_archives=True, times_the_rival=5.0)
+SMALL = Kind("small", shelves.small, has_archives=False, times_the_rival=(10.0, 25.0))
+ARCHIVES = Kind("archives", shelves.archives, has_archives=True, times_the_rival=(5.0, 9.0))
 
 
 def run(kind: Kind, bench: Bench) -> Outcome:
@@ -66,6 +65,8 @@ def run(kind: Kind, bench: Bench) -> Outcome:
     entrants, missing = exporters(bench, with_archives=kind.has_archives)
     series = play_exports(entrants, shelf, bench)
     return Outcome(
+        subject=_size(shelf),
+        rows=rows(series, shelf.total_bytes, rival=RIVAL, limit=LIMIT),
         tables=(Table(_title(series, shelf, bench), COLUMNS, tuple(_row(each, series, shelf) for each in series)),),
         results=tuple(_record(each, shelf) for each in series),
         goals=tuple(_goals(kind, series)),
@@ -77,12 +78,15 @@ def run(kind: Kind, bench: Bench) -> Outcome:
 def _title(series: list[Series[Stats]], shelf: Shelf, bench: Bench) -> str:
     """Say too what the source itself spends, which everyone's wall has in it."""
     taken = [run.server_cpu_seconds for each in series for run in each.timed if each.name == LIMIT]
-    unpacked = "" if shelf.files == shelf.elements else f" of {len(shelf.files):,} images"
-    size = f"{len(shelf.elements):,} files{unpacked}, {shelf.total_bytes / 1e9:.2f} GB"
     return (
-        f"export {shelf.name}: {size}, {bench.rounds} rounds; "
+        f"export {shelf.name}: {_size(shelf)}, {bench.rounds} rounds; "
         f"the source took {statistics.median(taken) / shelf.total_bytes * 1e9:.2f} CPU s/GB of the limit's"
     )
+
+
+def _size(shelf: Shelf) -> str:
+    unpacked = "" if shelf.files == shelf.elements else f" of {len(shelf.files):,} images"
+    return f"{len(shelf.elements):,} files{unpacked}, {shelf.total_bytes / 1e9:.2f} GB"
 
 
 def _row(mine: Series[Stats], series: list[Series[Stats]], shelf: Shelf) -> tuple[str, ...]:
@@ -105,13 +109,13 @@ def _row(mine: Series[Stats], series: list[Series[Stats]], shelf: Shelf) -> tupl
 
 def _goals(kind: Kind, series: list[Series[Stats]]) -> list[Goal]:
     mine, rival = named(RFBULK, series), named(RIVAL, series)
-    curl = next((each for each in series if each.name.startswith(CURL)), None)
+    others = [each for each in series if each.name.startswith((CURL, ARIA2))]
     goals = []
     if mine and rival:
         times = rival.wall_seconds / mine.wall_seconds
-        goals.append(Goal("times as fast as the rival", times, kind.times_the_rival, at_least=True))
-    if mine and curl:
-        goals.append(Goal(f"wall of `{curl.name}`'s", mine.wall_seconds / curl.wall_seconds, 1.0))
+        goals.append(Goal("times as fast as the rival", times, *kind.times_the_rival, at_least=True))
+    if mine:
+        goals += [Goal(f"wall of `{each.name}`'s", mine.wall_seconds / each.wall_seconds, None, 1.0) for each in others]
     return goals
 
 
@@ -147,7 +151,7 @@ def _run_record(run: Run[Stats]) -> dict[str, object]:
 SCENARIOS = tuple(
     Scenario(f"export-{kind.name}", question, partial(run, kind))
     for kind, question in (
-        (SMALL, "20,000 files of 20 KB come home, beside the rivals and the limit"),
-        (ARCHIVES, "40 archives of 50 MB come home unpacked, beside the rivals and the limit"),
+        (SMALL, "files of 20 KB come home, beside the rivals and the limit"),
+        (ARCHIVES, "archives of 50 MB come home unpacked, beside the rivals and the limit"),
     )
 )

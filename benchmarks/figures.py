@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
+from benchmarks.bench import Row
 from benchmarks.rounds import Series
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ def named(name: str, series: list[Series[S]]) -> Series[S] | None:
 
 def ratio(figure: Callable[[Series[S]], float], above: Series[S] | None, below: Series[S] | None) -> str:
     """Return how many times one contender's figure is another's."""
-    return "-" if above is None or below is None else f"{figure(above) / max(1e-9, figure(below)):.2f}"
+    found = times(figure, above, below)
+    return "-" if found is None else f"{found:.2f}"
 
 
 def wall(series: Series[S]) -> float:
@@ -46,3 +48,24 @@ def spread(series: Series[S]) -> str:
     """Return the least and the most that a timed run took."""
     walls = [run.cost.wall_seconds for run in series.timed]
     return f"{min(walls):.2f} to {max(walls):.2f}"
+
+
+def times(figure: Callable[[Series[S]], float], above: Series[S] | None, below: Series[S] | None) -> float | None:
+    """Return how many times one contender's figure is another's, None where one of them is missing."""
+    return None if above is None or below is None else figure(above) / max(1e-9, figure(below))
+
+
+def rows(series: list[Series[S]], total_bytes: int, *, rival: str, limit: str) -> tuple[Row, ...]:
+    """Return what each took, beside those two."""
+    first, least = named(rival, series), named(limit, series)
+    return tuple(
+        Row(
+            each.name,
+            each.wall_seconds,
+            each.cpu_seconds / total_bytes * 1e9,
+            peak(each),
+            times(wall, first, each),
+            times(wall, each, least),
+        )
+        for each in series
+    )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.bench import ROOT
 from benchmarks.process import output_of
+from benchmarks.single_contenders import s5cmd_program
 
 if TYPE_CHECKING:
     from benchmarks.bench import Bench, Outcome, Scenario
@@ -24,11 +25,11 @@ def append(file: Path, bench: Bench, scenario: Scenario, outcome: Outcome) -> No
     line = {
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "scenario": scenario.name,
-        "machine": _machine(),
-        "versions": _versions(bench),
+        "machine": machine(),
+        "versions": versions(bench),
         "settings": {"rounds": bench.rounds, "scale": bench.scale, "smoke": bench.smoke},
         "results": outcome.results,
-        "goals": [{**asdict(goal), "holds": goal.holds} for goal in outcome.goals],
+        "goals": [{**asdict(goal), "reached": goal.reached} for goal in outcome.goals],
         "skipped": outcome.skipped,
         "problems": outcome.problems,
     }
@@ -36,7 +37,8 @@ def append(file: Path, bench: Bench, scenario: Scenario, outcome: Outcome) -> No
         lines.write(json.dumps(line) + "\n")
 
 
-def _machine() -> dict[str, object]:
+def machine() -> dict[str, object]:
+    """Return what is known of this machine, and how busy it is."""
     return {
         "system": platform.platform(),
         "processor": _processor(),
@@ -55,7 +57,8 @@ def _processor() -> str:
 
 
 @cache
-def _versions(bench: Bench) -> dict[str, str | None]:
+def versions(bench: Bench) -> dict[str, str | None]:
+    """Return the versions of all that takes part, None of what is not there."""
     python = str(bench.python)
     rival = bench.inference.with_name("python")
     names = ("rfbulk", "aiohttp", "uvloop", "anyio")
@@ -68,7 +71,13 @@ def _versions(bench: Bench) -> dict[str, str | None]:
         "inference-cli": output_of(
             str(rival), "-c", "from importlib.metadata import version; print(version('inference-cli'))"
         ),
-        "curl": (output_of("curl", "--version") or "").split("\n")[0] or None,
-        "aria2c": (output_of("aria2c", "--version") or "").split("\n")[0] or None,
-        "cc": (output_of("cc", "--version") or "").split("\n")[0] or None,
+        "curl": _first_line("curl", "--version"),
+        "aria2c": _first_line("aria2c", "--version"),
+        "s5cmd": _first_line(str(program), "version") if (program := s5cmd_program(bench)) else None,
+        "rclone": _first_line("rclone", "version"),
+        "cc": _first_line("cc", "--version"),
     }
+
+
+def _first_line(*command: str) -> str | None:
+    return (output_of(*command) or "").split("\n")[0] or None

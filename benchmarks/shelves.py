@@ -11,7 +11,6 @@ import base64
 import hashlib
 import io
 import json
-import shutil
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from crc32c import crc32c
 
-from benchmarks.datasets import CROPS, NORMAL, image, noise_of, prepare, refuse_a_full_disk
+from benchmarks.datasets import CROPS, NORMAL, image, may_be_used, new_set, noise_of, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
 
 VERSION = 1  # of the way shelves are made: another number makes them anew
 ARCHIVES = 40
+USUAL_ARCHIVES = 60  # without `--scale`
 SMOKE_ARCHIVES = 3
 ARCHIVE_IMAGES = 500
 ARCHIVE_PART = "results"
@@ -70,9 +70,10 @@ def small(bench: Bench) -> Shelf:
 
 def archives(bench: Bench) -> Shelf:
     """Return 40 `.tar.gz` of 50 MB in one part, or as many as the scale says."""
-    count = max(1, round(ARCHIVES * bench.scale)) if bench.scale else SMOKE_ARCHIVES if bench.smoke else ARCHIVES
+    count = max(1, round(ARCHIVES * bench.scale)) if bench.scale else SMOKE_ARCHIVES if bench.smoke else USUAL_ARCHIVES
     folder = bench.data / f"archives-{count}"
-    return _known("archives", folder, 0) or _shelved("archives", folder, 0, _make_archives(folder, count))
+    known = _known("archives", folder, 0) if may_be_used(folder, bench) else None
+    return known or _shelved("archives", folder, 0, _make_archives(folder, count, bench))
 
 
 def _known(name: str, folder: Path, made: int) -> Shelf | None:
@@ -110,15 +111,12 @@ def _base64(digest: bytes) -> str:
     return base64.b64encode(digest).decode()
 
 
-def _make_archives(folder: Path, count: int) -> dict[str, Sum]:
+def _make_archives(folder: Path, count: int, bench: Bench) -> dict[str, Sum]:
     """Return what is in them."""
-    if folder.exists():
-        shutil.rmtree(folder)
     part = folder / ARCHIVE_PART
-    part.mkdir(parents=True)
-    refuse_a_full_disk(folder, count * ARCHIVE_IMAGES * NORMAL.largest)
-    print(f"making {count} archives of {ARCHIVE_IMAGES} images each in {folder}", flush=True)
-    with ThreadPoolExecutor() as threads:
+    what = f"{count} archives of {ARCHIVE_IMAGES} images each"
+    with new_set(folder, count * ARCHIVE_IMAGES * NORMAL.largest, bench, what), ThreadPoolExecutor() as threads:
+        part.mkdir()
         made: Iterable[dict[str, Sum]] = threads.map(partial(_make_archive, part), range(count))
         return {name: found for each in made for name, found in each.items()}
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import statistics
 from typing import TYPE_CHECKING
 
-from benchmarks.bench import Goal, Outcome, Scenario, Table
+from benchmarks.bench import Goal, Outcome, Row, Scenario, Table
 from benchmarks.contenders import Contender, rfbulk, rival
 from benchmarks.process import Command, run_command
 
 if TYPE_CHECKING:
     from benchmarks.bench import Bench
 
-HELP_SECONDS = 0.2
+HELP_SECONDS = (0.2, 0.12)  # at first, and then
 HELP = "rfbulk --help"
 
 
@@ -27,9 +27,10 @@ def run(bench: Bench) -> Outcome:
         (name, _milliseconds(statistics.median(all_of)), _milliseconds(min(all_of))) for name, all_of in times.items()
     )
     return Outcome(
+        rows=tuple(Row(name, statistics.median(all_of)) for name, all_of in times.items()),
         tables=(Table("start-up", ("", "median ms", "least ms"), rows),),
         results=tuple({"command": name, "wall_seconds": all_of} for name, all_of in times.items()),
-        goals=(Goal(f"seconds of `{HELP}`", statistics.median(times[HELP]), HELP_SECONDS),) if HELP in times else (),
+        goals=(Goal(f"seconds of `{HELP}`", statistics.median(times[HELP]), *HELP_SECONDS),) if HELP in times else (),
         skipped=tuple(skipped),
     )
 
