@@ -49,7 +49,7 @@ class Size:
     data: DataSet
     checked: Run[Stats]
     timed: tuple[Run[Stats], ...]  # at least one
-    again: tuple[Run[Stats], ...]  # none: it was not tried
+    again: tuple[Run[Stats], ...]  # one for each
     plan_seconds: float
     scan_seconds: float
     problems: tuple[str, ...]
@@ -75,9 +75,9 @@ class Size:
         return statistics.median(run.cost.cpu_seconds for run in self.timed)
 
     @property
-    def again_seconds(self) -> float | None:
+    def again_seconds(self) -> float:
         """Of the whole command when everything is there; the median."""
-        return statistics.median(run.cost.wall_seconds for run in self.again) if self.again else None
+        return statistics.median(run.cost.wall_seconds for run in self.again)
 
     @property
     def peak_bytes(self) -> int:
@@ -88,30 +88,38 @@ class Size:
 def measure(product: Contender, data: DataSet, bench: Bench, *, rounds: int) -> Size:
     """Upload a set once for its memory and its sums, then so many times for time, and each time once more.
 
-    With no rounds the checked run stands in for them, and nothing is uploaded a second time.
+    With no rounds the checked run stands in for them.
     """
-    timed, again, problems = [], [], []
+    timed: list[Run[Stats]] = []
+    again: list[Run[Stats]] = []
     with Sink(bench.build) as sink:
         with fresh_job(data, sink, sums=True) as job:
             checked = attempt(product, job, data, sink, checks=True)
+            if not rounds:
+                again.append(attempt(product, job, data, sink))
             plan = product.command(job)
             plan_seconds = run_command(Command((*plan.arguments, "--dry-run"), plan.environment)).wall_seconds
         for _ in range(rounds):
             with fresh_job(data, sink) as job:
                 timed.append(attempt(product, job, data, sink))
                 again.append(attempt(product, job, data, sink))
-            if again[-1].stats.puts != timed[-1].stats.puts:
-                problems.append("rfbulk: what was stored already was sent again")
+    timed = timed or [checked]
     start = run_command(product.start_command).wall_seconds if product.start_command else 0.0
     return Size(
         data,
         checked,
-        tuple(timed) or (checked,),
+        tuple(timed),
         tuple(again),
         max(1e-3, plan_seconds - start),
         _scan_seconds(data, 3 if rounds else 1),
-        tuple(problems + [problem for each in (checked, *timed, *again) for problem in each.problems]),
+        (*found_wrong(timed, again), *(problem for each in (checked, *timed, *again) for problem in each.problems)),
     )
+
+
+def found_wrong(timed: Sequence[Run[Stats]], again: Sequence[Run[Stats]]) -> list[str]:
+    """Return what is wrong with runs that had nothing to do any more."""
+    sent = sum(second.stats.puts != first.stats.puts for first, second in zip(timed, again, strict=True))
+    return ["rfbulk: what was stored already was sent again"] if sent else []
 
 
 def _scan_seconds(data: DataSet, times: int) -> float:
@@ -121,7 +129,6 @@ def _scan_seconds(data: DataSet, times: int) -> float:
 
 def cells(size: Size) -> tuple[str, ...]:
     """Return what is told of one size, by `COLUMNS`."""
-    again = size.again_seconds
     return (
         f"{size.data.files:,}",
         f"{size.wall_seconds:.2f}",
@@ -130,9 +137,9 @@ def cells(size: Size) -> tuple[str, ...]:
         f"{size.first_byte_seconds:.2f}",
         f"{size.peak_bytes / 1e6:.0f}",
         f"{size.cpu_seconds:.2f}",
-        "-" if again is None else f"{again:.2f}",
+        f"{size.again_seconds:.2f}",
         f"{size.scan_seconds:.2f}",
-        "-" if again is None else f"{again / size.scan_seconds:.2f}",
+        f"{size.again_seconds / size.scan_seconds:.2f}",
     )
 
 
@@ -142,8 +149,7 @@ def told(sizes: Sequence[Size]) -> Iterator[Row]:
         name = f"rfbulk, {size.data.files:,} files"
         per_gb = size.cpu_seconds / size.data.total_bytes * 1e9
         yield Row(name, size.wall_seconds, per_gb, size.peak_bytes)
-        if size.again_seconds is not None:
-            yield Row(f"{name}, again", size.again_seconds, of_limit=size.again_seconds / size.scan_seconds)
+        yield Row(f"{name}, again", size.again_seconds, of_limit=size.again_seconds / size.scan_seconds)
 
 
 def growth_goals(sizes: Sequence[Size], base: Size, *, is_first: bool) -> Iterator[Goal]:
@@ -166,11 +172,10 @@ def _goal(name: str, measured: float, bound: float, *, is_first: bool) -> Goal:
     return Goal(name, measured, bound if is_first else None, bound)
 
 
-def resume_goals(size: Size) -> Iterator[Goal]:
+def resume_goal(size: Size) -> Goal:
     """Return what is asked of an upload that was done before."""
-    if size.again_seconds is not None:
-        times = size.again_seconds / size.scan_seconds
-        yield Goal("times the bare scan, once everything is there", times, *TIMES_THE_SCAN)
+    times = size.again_seconds / size.scan_seconds
+    return Goal("times the bare scan, once everything is there", times, *TIMES_THE_SCAN)
 
 
 def record(size: Size) -> dict[str, object]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from benchmarks.bench import Outcome, Scenario, Table
 from benchmarks.contenders import rfbulk
 from benchmarks.datasets import TINY, prepare_files, scale_of
-from benchmarks.growth import COLUMNS, Size, cells, growth_goals, measure, record, resume_goals, told
+from benchmarks.growth import COLUMNS, Size, cells, growth_goals, measure, record, resume_goal, told
 from benchmarks.links import prepare_links
 
 if TYPE_CHECKING:
@@ -33,12 +33,12 @@ def run(bench: Bench) -> Outcome:
     for part in PARTS:
         data = prepare_files(TINY, max(1, round(TINY.files * part * scale_of(TINY, bench))), bench)
         sizes.append(measure(product, data, bench, rounds=rounds))
-    goals = [*growth_goals(sizes, sizes[1], is_first=True), *resume_goals(sizes[-1])]
+    goals = [*growth_goals(sizes, sizes[1], is_first=True), resume_goal(sizes[-1])]
     return _outcome("files of 1 KB", sizes, goals)
 
 
 def run_ten(bench: Bench) -> Outcome:
-    """Upload a hundred thousand files, then the same under a hundred names each, once."""
+    """Upload a hundred thousand files, then the same under a hundred names each, once, and once more."""
     product = rfbulk(bench)
     if isinstance(product, str):
         return Outcome(skipped=(product,))

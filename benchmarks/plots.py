@@ -6,12 +6,12 @@ from html import escape
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from benchmarks.bench import Outcome, Scenario
+    from benchmarks.bench import Outcome, Row, Scenario
 
-ROW, GAP, LEFT, WIDTH, HEAD = 20, 26, 210, 420, 34
+ROW, GAP, LEFT, WIDTH, HEAD = 20, 26, 350, 420, 34
 MARGIN = 90
 COLOURS = {"rfbulk": "#5b21b6"}
 OTHERS = "#a8a3b3"
@@ -20,31 +20,28 @@ OTHERS = "#a8a3b3"
 class Measure(NamedTuple):
     """One figure that contenders are compared by."""
 
-    key: str
     title: str
-    unit: str
-    per: float
+    value: Callable[[Row], float | None]
 
 
 MEASURES = (
-    Measure("wall_seconds", "wall time", "s", 1.0),
-    Measure("cpu_seconds", "CPU time", "s", 1.0),
-    Measure("peak_bytes", "memory at most", "MB", 1e6),
+    Measure("wall time, s", lambda row: row.wall_seconds),
+    Measure("CPU time, s per GB", lambda row: row.cpu_per_gb),
+    Measure("memory at most, MB", lambda row: None if row.peak_bytes is None else row.peak_bytes / 1e6),
 )
 
 
 def draw(folder: Path, scenario: Scenario, outcome: Outcome) -> Path | None:
-    """Write the plot of a scenario, if contenders are compared in it. Return its file."""
-    rows = [each for each in outcome.results if "contender" in each and isinstance(each.get("wall_seconds"), float)]
-    if not rows:
+    """Write the plot of a scenario, if anything was found by it. Return its file."""
+    if not outcome.rows:
         return None
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{scenario.name}.svg"
-    file.write_text(plot_of(scenario.question, rows), encoding="utf-8")
+    file.write_text(plot_of(scenario.question, outcome.rows), encoding="utf-8")
     return file
 
 
-def plot_of(title: str, rows: Sequence[dict[str, object]]) -> str:
+def plot_of(title: str, rows: Sequence[Row]) -> str:
     """Return an SVG of all measures, less is better in each."""
     parts, top = [_text(12, 20, title, size=14, weight="bold")], HEAD
     for measure in MEASURES:
@@ -55,12 +52,12 @@ def plot_of(title: str, rows: Sequence[dict[str, object]]) -> str:
     return "\n".join([f'<svg xmlns="http://www.w3.org/2000/svg" {size} {style}>', *parts, "</svg>", ""])
 
 
-def _bars(measure: Measure, rows: Sequence[dict[str, object]], top: int) -> tuple[list[str], int]:
-    values = [(_name(row), float(str(row.get(measure.key) or 0)) / measure.per) for row in rows]
-    most = max(value for _, value in values)
+def _bars(measure: Measure, rows: Sequence[Row], top: int) -> tuple[list[str], int]:
+    values = [(row.name, value) for row in rows if (value := measure.value(row)) is not None]
+    most = max((value for _, value in values), default=0.0)
     if not most:
         return [], top
-    parts = [_text(12, top + 14, f"{measure.title}, {measure.unit}", weight="bold")]
+    parts = [_text(12, top + 14, measure.title, weight="bold")]
     for number, (name, value) in enumerate(values):
         y = top + GAP + number * ROW
         parts += [
@@ -69,11 +66,6 @@ def _bars(measure: Measure, rows: Sequence[dict[str, object]], top: int) -> tupl
             _text(LEFT + value / most * WIDTH + 6, y + 12, f"{value:,.3g}" if value < 1000 else f"{value:,.0f}"),
         ]
     return parts, top + GAP + len(values) * ROW + 12
-
-
-def _name(row: dict[str, object]) -> str:
-    trip = row.get("round_trip_ms")
-    return f"{row['contender']}{f', {trip} ms' if trip else ''}"
 
 
 def _colour(name: str) -> str:

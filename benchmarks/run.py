@@ -44,10 +44,11 @@ ORDER = (
 SCENARIOS = {each.name: each for each in ORDER}
 QUIET = 0.9  # of the processors' time unused
 ROUNDS = 3
+INTERRUPTED = 130
 
 
 def main() -> int:
-    """Run what was asked for. 1 if a contender failed or did not deliver."""
+    """Run what was asked for. 1 if a contender failed or did not deliver, 130 if somebody had enough of it."""
     options = parser().parse_args()
     bench = bench_of(options)
     page = _page(bench, options)
@@ -59,6 +60,9 @@ def main() -> int:
         for name in options.scenario or SCENARIOS:
             found.append((SCENARIOS[name], _run(SCENARIOS[name], bench, options.json)))
             table.write(file, page, found)
+    except KeyboardInterrupt:
+        print("\ninterrupted", flush=True)
+        return INTERRUPTED
     finally:
         remove_made(bench)
     print(f"\n{(time.monotonic() - started) / 60:.1f} minutes; all of it: {file}")

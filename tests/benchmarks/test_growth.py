@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.datasets import DataSet
-from benchmarks.growth import COLUMNS, Size, cells, growth_goals, record, resume_goals, told
+from benchmarks.growth import COLUMNS, Size, cells, found_wrong, growth_goals, resume_goal, told
 from benchmarks.process import Cost
 from benchmarks.rounds import Run
 from benchmarks.sink import Stats
@@ -14,10 +14,10 @@ from benchmarks.sink import Stats
 MB = 10**6
 
 
-def size(files: int, peak_bytes: int, *, first_byte: float = 0.5, again: float | None = None) -> Size:
+def size(files: int, peak_bytes: int, *, first_byte: float = 0.5, again: float = 1.9) -> Size:
     stats = replace(Stats(**dict.fromkeys(Stats.__slots__, 0)), first_put=100 + first_byte, last_put=102 + first_byte)
     run = Run(Cost(100.0, 3.0, 4.0, 0, peak_bytes, ""), stats, 0.0, None, ())
-    runs = () if again is None else (replace(run, cost=replace(run.cost, wall_seconds=again)),)
+    runs = (replace(run, cost=replace(run.cost, wall_seconds=again)),)
     data = DataSet(Path("/set"), files, files * 1024, 0)
     return Size(data, run, (run,), runs, 2.0, 1.0, ())
 
@@ -38,12 +38,17 @@ def test_a_line_says_all_of_one_size() -> None:
     }
 
 
-def test_what_was_not_tried_again_is_told_as_that() -> None:
-    tried = size(10_000_000, 90 * MB)
-    assert (cells(tried)[7], cells(tried)[9]) == ("-", "-")
-    assert [row.name for row in told([tried])] == ["rfbulk, 10,000,000 files"]
-    assert list(resume_goals(tried)) == []
-    assert record(tried)["again_seconds"] == []
+def test_each_size_and_its_resume_go_into_the_table_of_the_run() -> None:
+    first, again = told([size(100_000, 80 * MB, again=1.9)])
+    assert (first.name, first.wall_seconds, first.peak_bytes) == ("rfbulk, 100,000 files", 3.0, 80 * MB)
+    assert (again.name, again.wall_seconds, again.of_limit) == ("rfbulk, 100,000 files, again", 1.9, 1.9)
+
+
+def test_a_resume_that_sends_anything_is_wrong() -> None:
+    run = size(100_000, 80 * MB).checked
+    more = replace(run, stats=replace(run.stats, puts=1))
+    assert found_wrong([run, run], [run, run]) == []
+    assert found_wrong([run, run], [run, more]) == ["rfbulk: what was stored already was sent again"]
 
 
 def test_each_size_is_to_begin_at_once_and_to_stay_near_the_middle_one() -> None:
@@ -65,4 +70,8 @@ def test_what_is_asked_of_ten_million_is_asked_only_then() -> None:
 
 
 def test_a_resume_is_held_against_a_bare_scan() -> None:
-    assert [goal.reached for goal in resume_goals(size(1_000_000, 80 * MB, again=1.9))] == ["first"]
+    assert [resume_goal(size(1_000_000, 80 * MB, again=again)).reached for again in (1.3, 1.9, 2.1)] == [
+        "both",
+        "first",
+        "none",
+    ]
