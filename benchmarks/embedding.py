@@ -7,7 +7,7 @@ loop; and with the upload in the loop itself, on asyncio and on uvloop. The sink
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from benchmarks.bench import HOME, Goal, Outcome, Row, Scenario, Table
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 COLUMNS = ("", "p50 ms", "p99 ms", "max ms", "ticks", "wall s")
 P99_SECONDS = (0.010, 0.005)  # at first, and then
-SCALE = 3.0  # 6 GB, within a single process
 LAST = "in the host's loop"
 
 
@@ -40,7 +39,7 @@ class Lag:
 def run(bench: Bench) -> Outcome:
     """Tick in every way, once a round; the round whose p99 is the median counts."""
     product = rfbulk(bench)
-    data = prepare(NORMAL, replace(bench, scale=bench.scale or (None if bench.smoke else SCALE)))
+    data = prepare(NORMAL, bench)
     ways = _ways(bench, product if isinstance(product, Contender) else None)
     with Sink(bench.build) as sink:
         lags = [

@@ -193,4 +193,5 @@ def record(size: Size) -> dict[str, object]:
         "again_seconds": [run.cost.wall_seconds for run in size.again],
         "scan_seconds": size.scan_seconds,
         "problems": size.problems,
+        "runs": [{"idle_before": run.idle} for run in (*size.timed, *size.again)],
     }

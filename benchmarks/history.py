@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cache
@@ -81,3 +82,11 @@ def versions(bench: Bench) -> dict[str, str | None]:
 
 def _first_line(*command: str) -> str | None:
     return (output_of(*command) or "").split("\n")[0] or None
+
+
+def brief(version: str | None) -> str:
+    """Return the number alone of what a program says of itself."""
+    if version is None:
+        return "not there"
+    number = re.search(r"v?\d[\w.+-]*", version) if " " in version else None
+    return number[0] if number else version

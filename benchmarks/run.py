@@ -23,7 +23,7 @@ if __name__ == "__main__" and not __package__:  # started as a file: let its sib
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from benchmarks import distance, embedding, export, history, plots, single, startup, table, tls, upload
-from benchmarks.bench import HOME, Bench, Goal, NoRoom, Outcome, Scenario, Table
+from benchmarks.bench import HOME, QUIET, Bench, Goal, NoRoom, Outcome, Scenario, Table
 from benchmarks.contenders import RIVAL_VENV
 from benchmarks.datasets import remove_made
 from benchmarks.million import MILLION, TEN_MILLION
@@ -32,17 +32,16 @@ from benchmarks.process import idle_share
 ORDER = (
     *startup.SCENARIOS,
     *upload.SCENARIOS[:1],
-    *tls.SCENARIOS,  # the same set as the one before
+    *tls.SCENARIOS,  # of the same set, and so the next
+    *embedding.SCENARIOS,
     *upload.SCENARIOS[1:],
     *single.SCENARIOS,
     *distance.SCENARIOS,
-    *embedding.SCENARIOS,
     *export.SCENARIOS,
     MILLION,
     TEN_MILLION,
 )
 SCENARIOS = {each.name: each for each in ORDER}
-QUIET = 0.9  # of the processors' time unused
 ROUNDS = 3
 INTERRUPTED = 130
 
@@ -118,7 +117,7 @@ def _page(bench: Bench, options: argparse.Namespace) -> table.Page:
         f"Benchmarks of {when:%Y-%m-%d %H:%M} UTC",
         (
             f"{machine['processor']}, {cores} cores, {int(str(memory)) / 2**30:.0f} GiB, {machine['system']}",
-            ", ".join(f"{name} {version or 'not there'}" for name, version in versions.items()),
+            ", ".join(f"{name} {history.brief(version)}" for name, version in versions.items()),
             settings + (f", {', '.join(options.scenario)} alone" if options.scenario else ""),
         ),
     )

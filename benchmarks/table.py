@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from benchmarks.bench import Goal, Outcome, Row, Scenario, Table
+from benchmarks.bench import QUIET, Goal, Outcome, Row, Scenario, Table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +36,7 @@ def write(file: Path, page: Page, found: Sequence[Found]) -> None:
 def page_of(page: Page, found: Sequence[Found]) -> str:
     """Return the page. Wrong results and what was left out stand first: figures beside them are to be doubted."""
     parts = [f"# {page.title}", "\n".join(f"- {line}" for line in page.told)]
-    if amiss := [*_amiss("FAILED", found), *_amiss("left out", found)]:
+    if amiss := [*_amiss("FAILED", found), *_amiss("left out", found), *_noise(found)]:
         parts.append("\n".join(amiss))
     parts += [
         "## Contenders",
@@ -56,6 +56,19 @@ def _amiss(word: str, found: Sequence[Found]) -> list[str]:
         for scenario, outcome in found
         for line in (outcome.problems if word == "FAILED" else outcome.skipped)
     ]
+
+
+def _noise(found: Sequence[Found]) -> list[str]:
+    """Say how many runs began while something else was running: their figures are too high."""
+    idle = [share for _, outcome in found for result in outcome.results for share in _idle_before(result)]
+    busy = sum(share < QUIET for share in idle)
+    return [f"- **noise**: {busy} of {len(idle)} timed runs began on a busy machine"] if busy else []
+
+
+def _idle_before(result: dict[str, object]) -> list[float]:
+    runs = result.get("runs")
+    found = [run.get("idle_before") for run in runs] if isinstance(runs, list) else []
+    return [share for share in found if share is not None]
 
 
 def _rows(found: Sequence[Found]) -> list[tuple[str, ...]]:
@@ -102,7 +115,7 @@ def bound(goal: Goal, value: float | None) -> str:
     """Return a bound as it is to be read, "" where there is none."""
     if value is None:
         return ""
-    return f"{'≥' if goal.at_least else '≤'} {figure(value)}"
+    return f"{'≥' if goal.at_least else '≤'} {value:.3g}"
 
 
 def figure(value: float | None) -> str:
