@@ -282,11 +282,12 @@ class _Folding:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._log = str(_log_of(path))
         self._next_bytes: int | None = None
 
     def after_commit(self, connection: sqlite3.Connection) -> None:
         """Fold a long log, as far as nobody is reading. What is in the log stays good meanwhile."""
-        size = _log_of(self._path).stat().st_size
+        size = os.stat(self._log).st_size
         if self._next_bytes is None:
             self._next_bytes = self._due_bytes()
         if size >= self._next_bytes:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import anyio
 
 if TYPE_CHECKING:
+    from rfbulk.edge.idle_threads import IdleThreads
     from rfbulk.edge.lines import Call
 
 T = TypeVar("T")
@@ -28,12 +29,14 @@ class Rate(Protocol):
         """Return how many seconds `count` further bytes must wait."""
 
 
-async def call_in_thread(work: Callable[[], T], call: Call, *, name: str) -> T:
-    """Do `work` in a thread and return what it returns, or raise what it raises.
+async def call_in_thread(
+    work: Callable[[], T], call: Call, *, name: str = "rfbulk-thread", threads: IdleThreads | None = None
+) -> T:
+    """Do `work` in a thread, of `threads` or its own, and return what it returns, or raise what it raises.
 
     Cancelling calls off `call`, which `work` is to look at, and waits for the thread, for `END_SECONDS` at most.
     """
-    ended = start_thread(work, name=name)
+    ended = start_thread(work, name=name) if threads is None else _begun(work, threads.begin)
     try:
         await asyncio.wait([ended])
     except asyncio.CancelledError:
@@ -69,6 +72,14 @@ def start_thread(work: Callable[[], T], *, name: str) -> asyncio.Future[T]:
     Not in an executor's: those are joined when the interpreter exits, and one that hangs in a dead disk would keep
     the host program from ever ending. A thread costs less than a thousandth of the shard it sends.
     """
+
+    def begin(run: Callable[[], None]) -> None:
+        threading.Thread(target=run, name=name, daemon=True).start()
+
+    return _begun(work, begin)
+
+
+def _begun(work: Callable[[], T], begin: Callable[[Callable[[], None]], None]) -> asyncio.Future[T]:
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[T] = loop.create_future()
 
@@ -81,7 +92,7 @@ def start_thread(work: Callable[[], T], *, name: str) -> asyncio.Future[T]:
         with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits
             loop.call_soon_threadsafe(tell)
 
-    threading.Thread(target=run, name=name, daemon=True).start()
+    begin(run)
     return ended
 
 

@@ -24,6 +24,7 @@ import anyio.to_thread
 from rfbulk import __version__
 from rfbulk.core.urls import Url, url_of
 from rfbulk.edge.connections import Connections, Origin, authorization
+from rfbulk.edge.idle_threads import IdleThreads
 from rfbulk.edge.inflow import Inflow
 from rfbulk.edge.lines import MAX_HEAD_BYTES, Call, LineEnded
 from rfbulk.edge.threads import call_in_thread
@@ -125,17 +126,20 @@ async def open_transport(options: TransportOptions | None = None) -> AsyncIterat
     connections = Connections(ways)
     if ways.names_authorities and (not options.is_plain or ways.ca_file is not None):
         await anyio.to_thread.run_sync(connections.read_authorities)  # before anything is sent
+    threads = IdleThreads("rfbulk-call")
     try:
-        yield Transport(connections, options, ways)
+        yield Transport(connections, threads, options, ways)
     finally:
+        threads.close()
         connections.close()
 
 
 class Transport:
     """Makes calls. Made by `open_transport`."""
 
-    def __init__(self, connections: Connections, options: TransportOptions, ways: Ways) -> None:
+    def __init__(self, connections: Connections, threads: IdleThreads, options: TransportOptions, ways: Ways) -> None:
         self._connections = connections
+        self._threads = threads
         self._room = anyio.CapacityLimiter(options.max_connections)
         self.options = options
         self.ways = ways
@@ -168,9 +172,8 @@ class Transport:
         exchange = _Exchange(self._connections, _Request(method, taken, body, max_bytes, silent), _call_of(body))
         try:
             async with asyncio.timeout(answer_seconds or self.options.answer_seconds), self._room:
-                return await call_in_thread(
-                    partial(exchange.make, operation, subject), exchange.call, name="rfbulk-call"
-                )
+                work = partial(exchange.make, operation, subject)
+                return await call_in_thread(work, exchange.call, threads=self._threads)
         except TimeoutError:
             failure = _silent(taken).as_error(operation, subject)
         raise failure  # outside of `except`, so that not even the context holds another error

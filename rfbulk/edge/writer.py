@@ -13,12 +13,15 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from rfbulk.errors import CheckpointDamaged, NoRoom, RfbulkError
 
 T = TypeVar("T")
-Work = Callable[[sqlite3.Connection], Any]
+Work: TypeAlias = Callable[[sqlite3.Connection], Any]
+Waiting: TypeAlias = "asyncio.Future[Any] | Future[Any]"
+"""Who hears of a result: a task of a loop, or a thread that blocks."""
+
 MAX_GROUP = 256
 _RUN_AGAIN = "run the same again to resume"
 
@@ -43,7 +46,7 @@ class SqliteWriter:
     def __init__(self, open_connection: Callable[[], sqlite3.Connection], folding: Folding | None = None) -> None:
         self._open_connection = open_connection
         self._folding = folding
-        self._queue: queue.SimpleQueue[tuple[Work, Future[Any]] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[Work, Waiting] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._accepting = threading.Lock()
         self._is_stopped = False
@@ -69,22 +72,28 @@ class SqliteWriter:
             self._thread.join()
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Do `work` in the thread and return its result once it is durable."""
-        return await asyncio.wrap_future(self._submit(work))
+        """Do `work` in the thread and return its result once it is durable. Cancelled before it began, it is not done.
+
+        Raises:
+            CheckpointDamaged, NoRoom: it cannot be made durable.
+        """
+        ended: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._submit(work, ended)
+        return await ended
 
     def run_blocking(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """The same, for a caller in a thread of its own."""
-        return self._submit(work).result()
+        ended: Future[T] = Future()
+        self._submit(work, ended)
+        return ended.result()
 
-    def _submit(self, work: Callable[[sqlite3.Connection], T]) -> Future[T]:
-        future: Future[T] = Future()
+    def _submit(self, work: Work, ended: Waiting) -> None:
         with self._accepting:
             if not self._is_stopped:
-                self._queue.put((work, future))
-                return future
+                self._queue.put((work, ended))
+                return
         # Nobody would ever answer: a scan that was left behind on a hung disk must not hang for good.
-        future.set_exception(CheckpointDamaged("use", "the checkpoint", cause="it is closed", advice=_RUN_AGAIN))
-        return future
+        ended.set_exception(CheckpointDamaged("use", "the checkpoint", cause="it is closed", advice=_RUN_AGAIN))
 
     def _run(self, opened: Future[None]) -> None:
         try:
@@ -97,7 +106,7 @@ class SqliteWriter:
             self._commit(connection, group)
         self._close(connection)
 
-    def _next_group(self) -> list[tuple[Work, Future[Any]]] | None:
+    def _next_group(self) -> list[tuple[Work, Waiting]] | None:
         first = self._queue.get()
         if first is None:
             return None
@@ -113,20 +122,18 @@ class SqliteWriter:
             group.append(more)
         return group
 
-    def _commit(self, connection: sqlite3.Connection, group: list[tuple[Work, Future[Any]]]) -> None:
-        waiting = [(work, future) for work, future in group if future.set_running_or_notify_cancel()]
+    def _commit(self, connection: sqlite3.Connection, group: list[tuple[Work, Waiting]]) -> None:
+        waiting = [(work, ended) for work, ended in group if not ended.cancelled()]
         if self._broken is None:
             try:
                 results = _in_one_transaction(connection, [work for work, _ in waiting])
             except Exception as error:  # noqa: BLE001 - whatever it is, every caller of the group must hear of it
                 self._broken = translated(error)
             else:
-                for (_, future), result in zip(waiting, results, strict=True):
-                    future.set_result(result)
+                _tell([(ended, result) for (_, ended), result in zip(waiting, results, strict=True)])
                 self._look_at_log(connection)
                 return
-        for _, future in waiting:
-            future.set_exception(self._broken)
+        _tell([(ended, self._broken) for _, ended in waiting])
 
     def _look_at_log(self, connection: sqlite3.Connection) -> None:
         try:
@@ -141,6 +148,32 @@ class SqliteWriter:
                 self._folding.at_end(connection)
         with contextlib.suppress(sqlite3.Error):
             connection.close()
+
+
+def _tell(results: list[tuple[Waiting, Any]]) -> None:
+    """Tell all that have waited for a commit; each loop is woken once."""
+    of_loops: dict[asyncio.AbstractEventLoop, list[tuple[Waiting, Any]]] = {}
+    for ended, result in results:
+        if isinstance(ended, Future):
+            _end(ended, result)
+        else:
+            of_loops.setdefault(ended.get_loop(), []).append((ended, result))
+    for loop, those in of_loops.items():
+        with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits
+            loop.call_soon_threadsafe(_end_all, those)
+
+
+def _end_all(results: list[tuple[Waiting, Any]]) -> None:
+    for ended, result in results:
+        if not ended.done():  # cancelled meanwhile
+            _end(ended, result)
+
+
+def _end(ended: Waiting, result: Any) -> None:
+    if isinstance(result, RfbulkError):
+        ended.set_exception(result)
+    else:
+        ended.set_result(result)
 
 
 def _in_one_transaction(connection: sqlite3.Connection, works: list[Work]) -> list[Any]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gc
 import os
-import queue
 import sys
 import threading
 import time
@@ -16,6 +15,7 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from rfbulk.edge.idle_threads import IdleThreads
 from rfbulk.edge.lines import Call, CalledOff
 from rfbulk.edge.ways import ways_of
 from rfbulk.errors import RfbulkError
@@ -84,7 +84,7 @@ class _Child:
         self._set_up = set_up
         self._news = news
         self._calls: dict[int, Call] = {}
-        self._crew = _Crew()
+        self._threads = IdleThreads("rfbulk-worker")
         self._attempts: Attempts | None = None
         self._groups: Groups | None = None
 
@@ -98,7 +98,7 @@ class _Child:
         told = _Told(order.number, self)
         self._calls[order.number] = call = Call(told.add)
         work = self._sending(order, call) if isinstance(order, Send) else self._fetching(order, call)
-        self._crew.begin(partial(self._run, order.number, work, told))
+        self._threads.begin(partial(self._run, order.number, work, told))
 
     def call_off(self, number: int) -> None:
         if call := self._calls.get(number):  # else it has ended meanwhile
@@ -183,31 +183,6 @@ def _outcome(number: int, work: Callable[[], News]) -> News:
         return Failed(number, type(error).__name__, (error.operation, error.subject, error.cause, error.advice))
     except Exception as error:  # noqa: BLE001 - raised again in the coordinator
         return Failed(number, "", (type(error).__name__, str(error), "", ""))
-
-
-class _Crew:
-    """Threads that go on to the next attempt: a group of small files takes less time than a thread's start."""
-
-    def __init__(self) -> None:
-        self._work: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._idle = 0
-        self._lock = threading.Lock()
-
-    def begin(self, work: Callable[[], None]) -> None:
-        """Do `work` in a thread that is idle, else in a new one."""
-        with self._lock:
-            if self._idle:
-                self._idle -= 1
-                self._work.put(work)
-                return
-        threading.Thread(target=self._serve, args=(work,), name="rfbulk-worker", daemon=True).start()
-
-    def _serve(self, work: Callable[[], None]) -> None:
-        while True:
-            work()
-            with self._lock:
-                self._idle += 1
-            work = self._work.get()
 
 
 class _Told:

@@ -4,6 +4,7 @@ import errno
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import anyio
@@ -61,7 +62,7 @@ def held(writer: SqliteWriter) -> Iterator[threading.Event]:
         began.set()
         go_on.wait(10)
 
-    writer._submit(wait)
+    writer._submit(wait, Future())
     began.wait(10)
     yield go_on
     go_on.set()
@@ -177,7 +178,7 @@ def test_stopping_finishes_what_is_queued(path: Path) -> None:
     writer = SqliteWriter(lambda: connect(path))
     writer.start()
     for number in range(700):
-        writer._submit(note(f"{number}"))
+        writer._submit(note(f"{number}"), Future())
     writer.stop()
     assert [f"{number}" for number in range(700)] == notes_in(path)
 
