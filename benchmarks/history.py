@@ -88,5 +88,5 @@ def brief(version: str | None) -> str:
     """Return the number alone of what a program says of itself."""
     if version is None:
         return "not there"
-    number = re.search(r"v?\d[\w.+-]*", version) if " " in version else None
+    number = re.search(r"(?<!\w)v?\d[\w.+-]*", version) if " " in version else None
     return number[0] if number else version

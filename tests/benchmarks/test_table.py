@@ -48,6 +48,7 @@ def test_figures_have_the_digits_that_anybody_wants(value: float | None, shown: 
         ("Python 3.11.7", "3.11.7"),
         ("curl 7.88.1 (x86_64-pc-linux-gnu) libcurl/7.88.1", "7.88.1"),
         ("rclone v1.60.1-DEV", "v1.60.1-DEV"),
+        ("aria2 version 1.36.0", "1.36.0"),
     ],
 )
 def test_versions_are_told_in_brief(said: str | None, shown: str) -> None:
