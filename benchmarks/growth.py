@@ -62,7 +62,9 @@ class Size:
     @property
     def files_per_second(self) -> float:
         """From the first byte to the last shard's end; the median."""
-        return statistics.median(self.data.files / (run.stats.last_put - run.stats.first_put) for run in self.timed)
+        return statistics.median(
+            self.data.files / max(1e-9, run.stats.last_put - run.stats.first_put) for run in self.timed
+        )
 
     @property
     def wall_seconds(self) -> float:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+import traceback
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +29,7 @@ from benchmarks.contenders import RIVAL_VENV
 from benchmarks.datasets import remove_made
 from benchmarks.million import MILLION, TEN_MILLION
 from benchmarks.process import idle_share
+from benchmarks.servers import CannotCompile
 
 ORDER = (
     *startup.SCENARIOS,
@@ -57,7 +59,7 @@ def main() -> int:
     started = time.monotonic()
     try:
         for name in options.scenario or SCENARIOS:
-            found.append((SCENARIOS[name], _run(SCENARIOS[name], bench, options.json)))
+            found.append((SCENARIOS[name], run(SCENARIOS[name], bench, options.json)))
             table.write(file, page, found)
     except KeyboardInterrupt:
         print("\ninterrupted", flush=True)
@@ -129,21 +131,29 @@ def _warn_of_noise() -> None:
         print(f"WARNING: the machine is busy ({1 - idle:.0%} of it): figures will be off", flush=True)
 
 
-def _run(scenario: Scenario, bench: Bench, file: Path) -> Outcome:
+def run(scenario: Scenario, bench: Bench, file: Path) -> Outcome:
+    """Run one scenario, print and draw what was found, and add it to the history."""
     print(f"\n{scenario.name}: {scenario.question}", flush=True)
     started = time.monotonic()
-    try:
-        outcome = scenario.run(bench)
-    except NoRoom as reason:
-        outcome = Outcome(skipped=(str(reason),))
-    if bench.smoke:
-        outcome = replace(outcome, goals=())
+    outcome = _outcome(scenario, bench)
     _print_outcome(outcome)
     history.append(file, bench, scenario, outcome)
     if plot := plots.draw(file.parent, scenario, outcome):
         print(f"  plot: {plot}", flush=True)
     print(f"  {time.monotonic() - started:.0f} s", flush=True)
     return outcome
+
+
+def _outcome(scenario: Scenario, bench: Bench) -> Outcome:
+    """Run it. One that cannot be run is not the end of the others; of wrong results nothing is promised."""
+    try:
+        outcome = scenario.run(bench)
+    except (NoRoom, CannotCompile) as reason:
+        return Outcome(skipped=(str(reason),))
+    except Exception as error:  # noqa: BLE001 - the others have half an hour of figures, or wait for their turn
+        traceback.print_exc()
+        return Outcome(problems=(f"the scenario itself: {error!r}",))
+    return replace(outcome, goals=()) if bench.smoke or outcome.problems else outcome
 
 
 def _print_outcome(outcome: Outcome) -> None:

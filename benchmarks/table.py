@@ -73,7 +73,7 @@ def _idle_before(result: dict[str, object]) -> list[float]:
 
 def _rows(found: Sequence[Found]) -> list[tuple[str, ...]]:
     return [
-        (_first(number, scenario, outcome), *_cells(row))
+        (_first(number, scenario, outcome), *_cells(row, outcome))
         for scenario, outcome in found
         for number, row in enumerate(outcome.rows)
     ]
@@ -85,15 +85,21 @@ def _first(number: int, scenario: Scenario, outcome: Outcome) -> str:
     return f"`{scenario.name}`: {outcome.subject}" if outcome.subject else f"`{scenario.name}`"
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: Row, outcome: Outcome) -> tuple[str, ...]:
     return (
-        row.name,
+        f"{row.name} **(FAILED)**" if _has_failed(row, outcome) else row.name,
         figure(row.wall_seconds),
         figure(row.cpu_per_gb),
         figure(None if row.peak_bytes is None else row.peak_bytes / 1e6),
         figure(row.times_rival),
         figure(row.of_limit),
     )
+
+
+def _has_failed(row: Row, outcome: Outcome) -> bool:
+    """Tell by the problems, which begin with who had them: rows may say more, behind a comma."""
+    names = (f"{row.name}:", f"{row.name.partition(',')[0]}:")
+    return any(problem.startswith(names) for problem in outcome.problems)
 
 
 def _goals(found: Sequence[Found]) -> list[tuple[str, ...]]:

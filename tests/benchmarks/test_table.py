@@ -116,6 +116,12 @@ def test_what_was_wrong_or_left_out_stands_above_the_figures() -> None:
     assert "**left out** in `upload-a`: rclone: it is not on the path" in above
 
 
+def test_whoever_failed_is_marked_where_its_figures_stand() -> None:
+    rows = (Row("rfbulk, 50 ms", 1.0), Row("limit", 1.0))
+    lines = page_of(PAGE, [(FAR, Outcome(rows=rows, problems=("rfbulk: 3 images arrived",)))]).splitlines()
+    assert [line.split(" | ")[1].strip() for line in lines if "(FAILED)" in line] == ["rfbulk, 50 ms **(FAILED)**"]
+
+
 def test_runs_that_began_on_a_busy_machine_are_counted() -> None:
     runs = [{"idle_before": share} for share in (0.99, 0.4, None)]
     found = [(UPLOAD, Outcome(results=({"runs": runs}, {"command": "rfbulk --help"})))]
