@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from rfbulk.core.fetching import FetchOutcome, FetchResult, UnpackLimits
 from rfbulk.edge.downlink import BUFFER_BYTES, Downlink
 from rfbulk.edge.landing import Site, trouble_of_disk
+from rfbulk.edge.turns import Turn, Turns
 from rfbulk.errors import UsageError
 from rfbulk.receivers.attempt import Means
 from rfbulk.receivers.fetching import fetch_group
@@ -28,7 +29,10 @@ _PASSING: Final = frozenset({FetchOutcome.NO_ROOM, FetchOutcome.BROKEN})
 
 
 class Groups:
-    """Fetches groups, as many at once as threads ask for. A thread that is left behind keeps its buffer."""
+    """Fetches groups, as many at once as threads ask for. A thread that is left behind keeps its buffer.
+
+    `takes_turns`: no core is left for two groups of small files at once.
+    """
 
     def __init__(
         self,
@@ -38,6 +42,7 @@ class Groups:
         rate: Rate,
         limits: UnpackLimits,
         reach: Callable[[Failpoint], None],
+        takes_turns: bool = False,
     ) -> None:
         self._downlink = downlink
         self._stall_seconds = stall_seconds
@@ -48,6 +53,7 @@ class Groups:
         self._buffers: list[bytearray] = []
         self._cpu_seconds = 0.0
         self._lock = threading.Lock()
+        self._turns = Turns(lambda: self._cpu_seconds) if takes_turns else None
 
     @property
     def cpu_seconds(self) -> float:
@@ -65,12 +71,13 @@ class Groups:
             CalledOff: the group was called off.
             ServiceRefused, NotAuthorised, UsageError: no file can be fetched this way.
         """
-        began = time.thread_time()
-        try:
-            return self._fetch(jobs, call) if jobs else []
-        finally:
-            with self._lock:
-                self._cpu_seconds += time.thread_time() - began
+        with self._turns.take(call) if self._turns and len(jobs) > 1 else Turn():
+            began = time.thread_time()
+            try:
+                return self._fetch(jobs, call) if jobs else []
+            finally:
+                with self._lock:
+                    self._cpu_seconds += time.thread_time() - began
 
     def _fetch(self, jobs: Sequence[FetchJob], call: Call) -> list[FetchResult]:
         try:

@@ -14,6 +14,7 @@ from rfbulk.receivers.inline import Folders, InlineReceiver, open_inline_receive
 from rfbulk.workers.frames import SetUp
 from rfbulk.workers.pool import Pool, Processes, pool_of, ways_out
 from rfbulk.workers.process import WorkerGone
+from rfbulk.workers.starting import processes_take_all_cores
 
 if TYPE_CHECKING:
     from rfbulk.core.failpoints import Failpoint
@@ -82,6 +83,7 @@ async def open_scaling_receiver(
         ca_file=None if ways.ca_file is None else str(ways.ca_file),
         allow_http=transport.options.allow_http,
         stall_seconds=stall_seconds,
+        takes_turns=processes_take_all_cores(processes.wanted),
     )
     async with open_inline_receiver(
         transport,

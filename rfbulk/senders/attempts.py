@@ -12,8 +12,8 @@ from rfbulk.core.imagecheck import ImageCheck
 from rfbulk.core.model import Outcome, ShardJob, ShardResult
 from rfbulk.edge.answers import PutAnswer, PutBroken
 from rfbulk.edge.bucket_troubles import BucketTrouble
+from rfbulk.edge.turns import Turn, Turns
 from rfbulk.senders.packing import EntryChanged, OutOfDescriptors, ShardPacker
-from rfbulk.senders.turns import Turn, Turns
 
 if TYPE_CHECKING:
     from rfbulk.edge.lines import Call

@@ -12,7 +12,7 @@ from rfbulk.senders.inline import InlineSender, open_inline_sender
 from rfbulk.workers.frames import SetUp
 from rfbulk.workers.pool import Pool, Processes, pool_of, ways_out
 from rfbulk.workers.process import WorkerGone
-from rfbulk.workers.starting import cores, most_processes
+from rfbulk.workers.starting import processes_take_all_cores
 
 if TYPE_CHECKING:
     from rfbulk.core.model import ShardJob, ShardResult
@@ -72,7 +72,7 @@ async def open_scaling_sender(
         allow_http=True,  # of a grant's URL that has been decided when it was read
         stall_seconds=stall_seconds,
         chunk_bytes=chunk_bytes,
-        takes_turns=most_processes(processes.wanted) >= cores(),
+        takes_turns=processes_take_all_cores(processes.wanted),
     )
     async with open_inline_sender(
         ways, chunk_bytes=chunk_bytes, stall_seconds=stall_seconds, rate=rate, most_at_once=most_at_once, pack=pack

@@ -162,6 +162,7 @@ class _Child:
             rate=RateLimit(None),
             limits=set_up.limits,
             reach=lambda _failpoint: None,
+            takes_turns=set_up.takes_turns,
         )
 
     def _ways(self) -> Ways:

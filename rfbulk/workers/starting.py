@@ -92,6 +92,11 @@ def most_processes(wanted: int | None) -> int:
     return most if most > 1 and can_start() else 0
 
 
+def processes_take_all_cores(wanted: int | None) -> bool:
+    """Tell whether there are as many processes as cores, so that none is left for two threads of one."""
+    return most_processes(wanted) >= cores()
+
+
 def can_start() -> bool:
     """Tell whether this interpreter can be started again: not on Windows, nor within a frozen program."""
     return os.name == "posix" and bool(sys.executable) and not getattr(sys, "frozen", False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import signal
 import threading
@@ -11,14 +12,23 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import anyio
+import anyio.to_thread
 import pytest
 
 from rfbulk.core.fetching import FetchKind, FetchOutcome, FetchResult
 from rfbulk.edge.clock import RateLimit
+from rfbulk.edge.downlink import Downlink
+from rfbulk.edge.lines import Call
 from rfbulk.edge.transport import TransportOptions, open_transport
+from rfbulk.edge.ways import ways_of
+from rfbulk.receivers.groups import Groups
 from rfbulk.receivers.scaling import ScalingReceiver, open_scaling_receiver
+from rfbulk.workers.child import _Child
+from rfbulk.workers.frames import FrameWriter
 from rfbulk.workers.pool import Processes
+from tests.receivers.conftest import LIMITS
 from tests.support.archives import packed, tar_of
+from tests.support.load import Load
 from tests.support.stores import Asked, Talk, head_of, honest, open_store
 
 if TYPE_CHECKING:
@@ -144,3 +154,37 @@ async def test_a_limited_rate_is_kept_by_one_process(target: Target) -> None:
         )
         async with opened as receiver:
             assert (receiver._pool.ready(), receiver._pool.most) == ([], 0)
+
+
+@pytest.mark.parametrize(("cores", "takes_turns"), [(2, True), (3, False)])
+async def test_threads_take_turns_where_processes_have_all_the_cores(
+    target: Target, monkeypatch: pytest.MonkeyPatch, cores: int, takes_turns: bool
+) -> None:
+    monkeypatch.setattr("rfbulk.workers.starting.cores", lambda: cores)
+    async with two_processes(target) as receiver:
+        receiver._pool.ready()
+        set_up = receiver._pool._processes[0]._set_up
+    groups = _Child(set_up, FrameWriter(io.BytesIO()))._new_groups()
+    assert takes_turns == (groups._turns is not None)
+
+
+async def test_groups_wait_for_their_turn_and_what_comes_alone_does_not(target: Target) -> None:
+    files = {f"{number}.bin": bytes([number]) * 1000 for number in range(4)}
+    downlink = Downlink(ways_of({}, connect_seconds=5.0, ca_file=None))
+    groups = Groups(
+        downlink, stall_seconds=5.0, rate=RateLimit(None), limits=LIMITS, reach=lambda _: None, takes_turns=True
+    )
+    load = Load()
+    groups._turns = load.turns()
+    load.go_on(1.0)
+    with open_store(honest(files)) as store:
+        jobs = [target.job(store.url(name), number, name) for number, name in enumerate(files)]
+        held = groups._turns.take(Call(ignore))
+        thread = threading.Thread(target=groups.fetch, args=(jobs[:3], Call(ignore)))
+        thread.start()
+        await anyio.to_thread.run_sync(groups.fetch, jobs[3:], Call(ignore))
+        assert target.landed() == {"3.bin": files["3.bin"]}
+        held.end()
+        await anyio.to_thread.run_sync(thread.join)
+    downlink.close()
+    assert target.landed() == files

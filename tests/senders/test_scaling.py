@@ -84,7 +84,7 @@ async def test_a_limited_rate_is_kept_by_one_process(serve: Serve) -> None:
 async def test_threads_take_turns_where_processes_have_all_the_cores(
     monkeypatch: pytest.MonkeyPatch, cores: int, takes_turns: bool
 ) -> None:
-    monkeypatch.setattr("rfbulk.senders.scaling.cores", lambda: cores)
+    monkeypatch.setattr("rfbulk.workers.starting.cores", lambda: cores)
     async with open_transport(OPTIONS) as transport:
         settings = {"chunk_bytes": 1 << 19, "stall_seconds": 5.0, "most_at_once": 4}
         async with open_scaling_sender(transport.ways, rate=None, processes=Processes(2), **settings) as sender:  # type: ignore[arg-type]  # of one kind each

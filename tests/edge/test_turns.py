@@ -13,11 +13,12 @@ import pytest
 from rfbulk.core.model import Entry, Outcome, ShardJob, ShardResult
 from rfbulk.edge.lines import Call, CalledOff
 from rfbulk.edge.transport import open_transport
+from rfbulk.edge.turns import BUSY, IDLE, LOOK_SECONDS, Turns
 from rfbulk.edge.uplink import Uplink
 from rfbulk.senders.attempts import Attempts, Packer, pack_files
-from rfbulk.senders.turns import BUSY, IDLE, LOOK_SECONDS, Turns
 from tests.edge import conftest as edge
 from tests.senders.test_inline import OPTIONS, ignore, job_of
+from tests.support.load import Load
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,21 +26,6 @@ if TYPE_CHECKING:
     from tests.edge.conftest import Connection, MakeGrant, Serve
 
 serve, grant = edge.serve, edge.grant  # fixtures
-
-
-class Load:
-    """A clock, and a processor that is busy to the share that is told."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self.spent = 0.0
-
-    def turns(self) -> Turns:
-        return Turns(lambda: self.spent, now=lambda: self.seconds)
-
-    def go_on(self, share: float) -> None:
-        self.seconds += LOOK_SECONDS
-        self.spent += LOOK_SECONDS * share
 
 
 class Told:

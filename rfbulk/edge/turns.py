@@ -1,9 +1,9 @@
-"""Lets the threads of one interpreter send in turns, as long as the processor is what all wait for.
+"""Lets the threads of one interpreter work in turns, as long as the processor is what all wait for.
 
-Two that pack and send at once take the interpreter from each other some dozen times a chunk, and from each other's
-buffers the cache; together they get no further than one after the other. What a turn covers ends with a shard's last
-byte: while its answer is waited for, the next is sent. Where the line or the disk is slow, many at once are faster,
-and nobody waits for a turn.
+Two that pack and send, or receive and write, at once take the interpreter from each other at every call of the system,
+and from each other's buffers the cache; together they get less far than one after the other. A turn is a shard to its
+last byte (while its answer is waited for, the next is sent), or a group of small files. Where the line or the disk is
+slow, many at once are faster, and nobody waits for a turn.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rfbulk.edge.lines import Call
 
 BUSY: Final = 0.5
-"""From this share of a core on, what sends is held up by the processor: others may have it meanwhile, such as the
+"""From this share of a core on, the work is held up by the processor: others may have it meanwhile, such as the
 receiver where that is this machine too."""
 
 IDLE: Final = 0.3
@@ -28,7 +28,7 @@ LOOK_SECONDS: Final = 0.05
 
 
 class Turns:
-    """Belongs to the threads of one process. `cpu_seconds` tells what those that send have spent, all together."""
+    """Belongs to the threads of one process. `cpu_seconds` tells what those that work have spent, all together."""
 
     def __init__(self, cpu_seconds: Callable[[], float], *, now: Callable[[], float] = time.monotonic) -> None:
         self._cpu_seconds = cpu_seconds
@@ -56,7 +56,7 @@ class Turns:
 
 
 class Turn:
-    """What a thread has while it sends. It ends with the context, if not before."""
+    """What a thread has while it works. It ends with the context, if not before."""
 
     def __init__(self, held: threading.Lock | None = None) -> None:
         self._held = held
