@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Final
 
@@ -71,6 +72,7 @@ def parse_retry_after(text: str | None, *, server_now: float) -> float | None:
     return None if date is None else min(max(date - server_now, 0.0), MAX_RETRY_AFTER_SECONDS)
 
 
+@lru_cache(maxsize=8)  # a service that answers a thousand times a second tells each second's date a thousand times
 def parse_http_date(text: str | None) -> float | None:
     """Return the seconds since the epoch that a date of HTTP names, None for nonsense."""
     if not text or len(text) > _LONGEST_DATE:

@@ -82,10 +82,6 @@ class Checkpoint:
 
     # shards
 
-    def plan(self, shards: Sequence[tuple[tuple[Entry, ...], int]]) -> None:
-        """Record planned shards, in order. For the thread that scans."""
-        self._writer.run_blocking(lambda db: _insert_planned(db, shards))
-
     async def plan_shards(self, shards: Sequence[tuple[tuple[Entry, ...], int]]) -> None:
         """Record planned shards, in order."""
         await self._writer.run(lambda db: _insert_planned(db, shards))

@@ -128,7 +128,6 @@ class Checkpoint(Protocol):
 
     async def fact(self, name: str) -> str | None: ...  # noqa: D102 - as in edge.checkpoint
     async def record_fact(self, name: str, value: str) -> None: ...  # noqa: D102
-    def plan(self, shards: Sequence[tuple[tuple[Entry, ...], int]]) -> None: ...  # noqa: D102
     async def plan_shards(self, shards: Sequence[tuple[tuple[Entry, ...], int]]) -> None: ...  # noqa: D102
     async def pending_after(self, number: int, limit: int) -> list[Shard]: ...  # noqa: D102
     async def in_state(self, state: ShardState, after: int = 0, limit: int = 100) -> list[Shard]: ...  # noqa: D102

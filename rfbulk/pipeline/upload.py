@@ -23,6 +23,7 @@ from rfbulk.pipeline.confirming import Baseline, Confirmation, Confirmer, baseli
 from rfbulk.pipeline.endings import cancel_when_stopped, told, unless_stopped, with_report
 from rfbulk.pipeline.gate import Gate
 from rfbulk.pipeline.listing import Listings
+from rfbulk.pipeline.read_ahead import ReadAhead
 from rfbulk.pipeline.scanning import ScanPlan, scan_and_plan
 from rfbulk.pipeline.second_tries import SecondTries
 from rfbulk.pipeline.sending import Carrier
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
 
 TICK_SECONDS = 0.5
 TICKS_PER_WINDOW = 2
-READ_AHEAD_SHARDS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,16 +215,13 @@ class _Upload:
         def on_begun() -> None:
             anyio.from_thread.run_sync(self._scan_begun.set)
 
-        def on_planned() -> None:
-            anyio.from_thread.run_sync(self._take_planned)
-
         plan = ScanPlan(
             self._ports,
             self._planner,
             self._tally,
             rename,
             on_begun,
-            on_planned,
+            self._take_planned,
             on_refusals,
             self._request.options.partition,
         )
@@ -275,11 +272,11 @@ class _Upload:
         )
 
     async def _dispatch(self, tasks: anyio.abc.TaskGroup, carrier: Carrier | SingleCarrier) -> None:
-        last = 0
+        last, ahead = 0, ReadAhead(self._ports.checkpoint, tasks, self._planner.max_images)
         while not self._request.stop.is_set():
             self._wake = anyio.Event()
             nothing_can_follow = self._scan_ended and not self._gate.in_flight  # true before the look, not after it
-            shards = await self._ports.checkpoint.pending_after(last, READ_AHEAD_SHARDS)
+            shards = await ahead.page_after(last)
             for shard in shards:
                 await self._gate.enter()
                 if self._request.stop.is_set():

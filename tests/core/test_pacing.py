@@ -104,21 +104,21 @@ def test_a_trouble_during_a_step_up_forgets_the_step() -> None:
     assert pace.level == 4
 
 
-@pytest.mark.parametrize(("level", "settled"), [(1, 8), (4, 8), (8, 8), (20, 8)])
-def test_several_busy_interpreters_get_two_shards_each(level: int, settled: int) -> None:
+@pytest.mark.parametrize(("level", "settled"), [(1, 16), (4, 16), (16, 16), (20, 16)])
+def test_several_busy_interpreters_get_four_shards_each(level: int, settled: int) -> None:
     pace = Pace(PaceLimits(1, level, 32))
     pace.window(100.0, cpu_share=0.9, interpreters=4)
     assert pace.level == settled
 
 
 def test_busy_interpreters_do_not_undo_what_the_service_asked_for() -> None:
-    pace = Pace(PaceLimits(1, 8, 32))
+    pace = Pace(PaceLimits(1, 16, 32))
     pace.slow_down()
     levels = []
     for _ in range(HOLD_WINDOWS + 2):
         pace.window(100.0, cpu_share=0.9, interpreters=4)
         levels.append(pace.level)
-    assert levels == [4] * (HOLD_WINDOWS + 1) + [8]
+    assert levels == [8] * (HOLD_WINDOWS + 1) + [16]
 
 
 @given(LIMITS, st.integers(0, 100))

@@ -28,6 +28,7 @@ from rfbulk.edge.checkpoint_file import remove_files
 from rfbulk.edge.seal import seal_of
 from rfbulk.edge.writer import SqliteWriter
 from rfbulk.errors import CheckpointBusy, CheckpointDamaged, RfbulkError, UsageError
+from tests.support.planned import plan_now
 
 pytestmark = pytest.mark.anyio
 
@@ -125,7 +126,7 @@ async def test_a_fact_is_kept_and_replaced(checkpoint: Checkpoint) -> None:
 async def test_planned_shards_come_back_in_order_page_by_page(checkpoint: Checkpoint) -> None:
     shards = planned(3, 1, 2, 5)
     await checkpoint.plan_shards(shards[:2])
-    await anyio.to_thread.run_sync(checkpoint.plan, shards[2:])
+    await checkpoint.plan_shards(shards[2:])
     found = await checkpoint.pending_after(0, 3) + await checkpoint.pending_after(3, 3)
     assert [(shard.entries, shard.tar_bytes) for shard in found] == shards
     assert [shard.sequence for shard in found] == [1, 2, 3, 4]
@@ -293,7 +294,7 @@ async def test_a_granted_url_lasts_so_that_the_same_one_is_used_again(folder: Pa
 def test_nobody_else_can_read_it(folder: Path) -> None:
     folder.mkdir(mode=0o755)
     with open_checkpoint(folder, IDENTITY) as checkpoint:
-        checkpoint.plan(planned(2))
+        plan_now(checkpoint, planned(2))
         modes = {path.suffix: path.stat().st_mode & 0o777 for path in folder.iterdir()}
     assert modes == {".sqlite": 0o600, ".sqlite-wal": 0o600, ".sqlite-shm": 0o600, ".lock": 0o600, ".seal": 0o600}
     assert folder.stat().st_mode & 0o777 == 0o700
@@ -366,7 +367,7 @@ def test_what_is_no_checkpoint_is_refused(folder: Path, content: bytes) -> None:
 def whole(folder: Path) -> list[Shard]:
     """A checkpoint of some pages, and its shards."""
     with open_checkpoint(folder, IDENTITY) as checkpoint:
-        checkpoint.plan(planned(*[40] * 30))
+        plan_now(checkpoint, planned(*[40] * 30))
         return read_all(checkpoint)
 
 
@@ -431,7 +432,7 @@ def test_a_state_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
 
 def test_removing_leaves_nothing_of_it(folder: Path) -> None:
     with open_checkpoint(folder, IDENTITY) as checkpoint:
-        checkpoint.plan(planned(1))
+        plan_now(checkpoint, planned(1))
         remove_files(files_of(folder))
         assert {path.suffix for path in folder.iterdir()} == {".lock"}
 
@@ -439,7 +440,7 @@ def test_removing_leaves_nothing_of_it(folder: Path) -> None:
 def test_a_log_without_its_file_is_not_read_into_a_new_one(folder: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     with open_checkpoint(folder, IDENTITY) as checkpoint:
-        checkpoint.plan(planned(3))
+        plan_now(checkpoint, planned(3))
         shutil.copytree(folder, copy)
     files_of(copy).unlink()
     assert read_or_refuse(copy) == []
@@ -581,7 +582,7 @@ def test_the_books_close_after_any_sequence_of_changes(sizes: list[int], steps: 
     writer.start()
     checkpoint = Checkpoint(Path("unused"), writer)
     try:
-        checkpoint.plan(planned(*sizes))
+        plan_now(checkpoint, planned(*sizes))
         for step in steps:
             if change := carry_out(checkpoint, step):
                 anyio.run(change)
@@ -623,7 +624,7 @@ async def test_the_books_of_nothing_are_empty(checkpoint: Checkpoint) -> None:
 
 def test_a_summary_tells_what_was_sent_and_what_is_left(folder: Path) -> None:
     with open_checkpoint(folder, IDENTITY) as checkpoint:
-        checkpoint.plan(planned(2, 3))
+        plan_now(checkpoint, planned(2, 3))
         shard = read_all(checkpoint)[0]
         anyio.run(checkpoint.update, replace(shard, state=ShardState.SENT))
         [summary] = summaries(folder)
@@ -646,7 +647,7 @@ def test_damaged_checkpoints_do_not_hide_the_others(folder: Path) -> None:
     }.items():
         identity = replace_identity(batch=name)
         with open_checkpoint(folder, identity) as checkpoint:
-            checkpoint.plan(planned(1))
+            plan_now(checkpoint, planned(1))
         in_file(folder / f"{identity.id}.sqlite", sql)
     found = summaries(folder)
     assert len(found) == 5
@@ -668,7 +669,7 @@ def test_a_folder_with_any_name_can_be_read(tmp_path: Path) -> None:
 def test_no_error_tells_a_signed_url(folder: Path) -> None:
     """Not even where the row that holds it is damaged."""
     with open_checkpoint(folder, IDENTITY) as checkpoint:
-        checkpoint.plan(planned(1))
+        plan_now(checkpoint, planned(1))
         [shard] = read_all(checkpoint)
         anyio.run(checkpoint.update, replace(shard, state=ShardState.GRANTED, grant=GRANT))
     in_file(files_of(folder), "UPDATE shards SET headers = url")

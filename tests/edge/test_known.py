@@ -18,6 +18,7 @@ from rfbulk.edge import checkpoint_schema as schema
 from rfbulk.edge.checkpoint import Checkpoint, Identity, open_checkpoint
 from rfbulk.edge.known import KnownEntries, Sorted
 from rfbulk.errors import CheckpointDamaged
+from tests.support.planned import plan_now
 
 Recorded = list[tuple[ShardState, list[Entry]]]
 
@@ -190,10 +191,10 @@ def pending(checkpoint: Checkpoint) -> list[Shard]:
 
 
 def test_what_is_planned_while_the_scan_goes_on_is_not_what_was_known(checkpoint: Checkpoint) -> None:
-    checkpoint.plan([((entry(1), entry(2)), 1)])
+    plan_now(checkpoint, [((entry(1), entry(2)), 1)])
     with closing(KnownEntries(checkpoint.read())) as known:
         assert known.sort_out([entry(1)]).new == []
-        checkpoint.plan([((entry(7),), 1)])
+        plan_now(checkpoint, [((entry(7),), 1)])
         assert [entry(7), entry(8)] == known.sort_out([entry(2), entry(7), entry(8)]).new
     with closing(KnownEntries(checkpoint.read())) as known:
         assert [entry(8)] == known.sort_out([entry(1), entry(2), entry(7), entry(8)]).new
@@ -206,7 +207,7 @@ def test_a_shard_that_is_split_before_the_scan_meets_it_is_not_planned_twice(
 ) -> None:
     """On a resume, sending begins before the scan has come by: each image would arrive a second time."""
     entries = tuple(entry(number) for number in range(100))
-    checkpoint.plan([(entries[start : start + 2], 1) for start in range(0, 100, 2)])
+    plan_now(checkpoint, [(entries[start : start + 2], 1) for start in range(0, 100, 2)])
     with closing(KnownEntries(checkpoint.read())) as known:
         known.sort_out(scan_before)
         known.sort_out(list(entries[:read_before]))
@@ -219,7 +220,7 @@ def test_a_shard_that_is_split_before_the_scan_meets_it_is_not_planned_twice(
 @pytest.mark.parametrize("opened_first", [True, False])
 def test_members_that_move_to_other_shards_are_not_planned_twice(checkpoint: Checkpoint, *, opened_first: bool) -> None:
     entries = tuple(entry(number) for number in range(6))
-    checkpoint.plan([(entries[:4], 1), (entries[4:], 1)])
+    plan_now(checkpoint, [(entries[:4], 1), (entries[4:], 1)])
 
     def move() -> None:
         shard = pending(checkpoint)[0]
@@ -237,7 +238,7 @@ def test_members_that_move_to_other_shards_are_not_planned_twice(checkpoint: Che
 def test_an_image_that_is_quarantined_before_the_scan_meets_it_is_not_planned_again(checkpoint: Checkpoint) -> None:
     """It is in the books already, as one that failed."""
     entries = tuple(entry(number) for number in range(3))
-    checkpoint.plan([(entries, 1)])
+    plan_now(checkpoint, [(entries, 1)])
     with closing(KnownEntries(checkpoint.read())) as known:
         [shard] = pending(checkpoint)
         lost = [(entries[1], RefusalReason.UNREADABLE, "")]
@@ -248,7 +249,7 @@ def test_an_image_that_is_quarantined_before_the_scan_meets_it_is_not_planned_ag
 @pytest.mark.parametrize("scan", [[entry(1), entry(2)], [entry(9)]])
 def test_the_log_can_be_folded_in_again_once_all_is_known(checkpoint: Checkpoint, scan: list[Entry]) -> None:
     """Else it would grow for as long as a long scan takes."""
-    checkpoint.plan([((entry(1),), 1)])
+    plan_now(checkpoint, [((entry(1),), 1)])
     with closing(KnownEntries(checkpoint.read())) as known:
         assert known._db.in_transaction
         known.sort_out(scan)
@@ -293,7 +294,7 @@ def test_a_file_that_is_no_checkpoint_is_translated(tmp_path: Path) -> None:
 @pytest.mark.parametrize("left", [0, 1])
 def test_two_hundred_thousand_files_are_resumed(checkpoint: Checkpoint, left: int) -> None:
     entries = [entry(number) for number in range(200_000)]
-    checkpoint.plan([(tuple(group), 1) for group in in_groups(entries, 500)])
+    plan_now(checkpoint, [(tuple(group), 1) for group in in_groups(entries, 500)])
     with closing(KnownEntries(checkpoint.read())) as known:
         assert Sorted([], []) == sorted_out(known, entries[left:], 500)
         assert (known._index is None) is (left == 0)

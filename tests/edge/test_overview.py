@@ -15,6 +15,7 @@ from rfbulk.edge.export_checkpoint import ExportIdentity, open_export_checkpoint
 from rfbulk.edge.ingest_checkpoint import IngestIdentity, open_ingest_checkpoint
 from rfbulk.edge.locks import FileLock, holder_of
 from rfbulk.edge.overview import Overview, details, states_of_upload
+from tests.support.planned import plan_now
 
 IDENTITY = Identity("https://api.example.com", "work", "spring", ("/photos",))
 
@@ -22,7 +23,7 @@ IDENTITY = Identity("https://api.example.com", "work", "spring", ("/photos",))
 def plan(folder: Path, shards: int, identity: Identity = IDENTITY) -> Path:
     """Leave an upload behind that has planned so many shards of one image."""
     with open_checkpoint(folder, identity) as checkpoint:
-        checkpoint.plan([((entry(number),), 1024) for number in range(shards)])
+        plan_now(checkpoint, [((entry(number),), 1024) for number in range(shards)])
     return folder / f"{identity.id}.sqlite"
 
 
@@ -63,7 +64,7 @@ def test_a_checkpoint_is_read_again_only_once_it_has_changed(tmp_path: Path) -> 
     first = overview.read()
     assert overview._known[path] is overview._read_one("upload", path)
     with open_checkpoint(places["upload"], IDENTITY) as checkpoint:
-        checkpoint.plan([((entry(9),), 1024)])
+        plan_now(checkpoint, [((entry(9),), 1024)])
         for _ in range(20):
             overview._now()  # time goes by
         assert (first[0]["images_left"], overview.read()[0]["images_left"]) == (3, 4)

@@ -38,6 +38,7 @@ from rfbulk.edge.notices_store import open_inbox
 from rfbulk.edge.seal import seal_of
 from rfbulk.errors import CheckpointDamaged
 from tests.fuzz.budget import EXAMPLES, profile
+from tests.support.planned import plan_now
 from tests.support.world import MEMORY
 
 PAGE = 4096
@@ -53,7 +54,7 @@ def use_upload(folder: Path, look: Look) -> None:
             entries = [
                 Entry(0, b"%d-%d.jpg" % (number, each), f"{number}-{each}.jpg", 10, 1, each) for each in range(40)
             ]
-            checkpoint.plan([(tuple(entries), 1024)])
+            plan_now(checkpoint, [(tuple(entries), 1024)])
             look()
         url = SignedUrl("https://store.example/o?X-Goog-Signature=x")
         for shard in asyncio.run(checkpoint.pending_after(0, 4)):

@@ -72,7 +72,7 @@ def test_what_has_no_place_is_kept_nowhere() -> None:
 
 def test_places_wait_for_the_source_only_while_it_is_scanned_and_nothing_is_planned() -> None:
     tally, gate = Tally(lambda _event: None, 0.0, (b"/photos",)), Gate(Pace(PaceLimits()), FakeClock())
-    assert tally.progress(1.0, gate).waits == {"source": 4}
+    assert tally.progress(1.0, gate).waits == {"source": 8}
     tally.shards_planned = 9
     tally.shards_sent = tally.shards_in_flight = tally.shards_failed = tally.shards_unsure = tally.given_up = 1
     assert tally.progress(1.0, gate).waits == {"turn": 4}
@@ -86,7 +86,7 @@ def test_a_rest_is_told_with_what_is_left_of_it() -> None:
     gate.slow_down(30.0)
     clock.now += 12.0
     progress = tally.progress(1.0, gate)
-    assert (progress.rest_seconds, progress.pace, progress.concurrency) == (18.0, "slowed", 2)
+    assert (progress.rest_seconds, progress.pace, progress.concurrency) == (18.0, "slowed", 4)
     clock.now += 60.0
     assert tally.progress(1.0, gate).rest_seconds == 0.0
 

@@ -20,8 +20,8 @@ def test_a_failure_is_counted_and_told() -> None:
     gate = Gate(Pace(PaceLimits()), FakeClock())
     told_later = tally.progress(2.0, gate, queued=7)
     assert (told_later.failures, told_later.reasons) == (1, {"gone": 1})
-    assert (told_later.waits, told_later.concurrency, told_later.pace) == ({"turn": 7}, 4, "starting")
-    assert tally.progress(2.0, gate).waits == {"source": 4}, "nothing is listed yet"
+    assert (told_later.waits, told_later.concurrency, told_later.pace) == ({"turn": 7}, 8, "starting")
+    assert tally.progress(2.0, gate).waits == {"source": 8}, "nothing is listed yet"
     tally.is_listed = True
     assert tally.progress(2.0, gate).waits == {}
 

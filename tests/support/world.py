@@ -44,7 +44,7 @@ IDENTITY = Identity("https://api.test", "workspace", BATCH, ("/source",))
 POLICY = RetryPolicy(first_seconds=1.0, cap_seconds=8.0, budget_seconds=60.0)
 
 WRITES = frozenset(
-    {"record_fact", "plan", "plan_shards", "update", "repack", "split", "fail_entries", "mark_indexed", "begin_run"}
+    {"record_fact", "plan_shards", "update", "repack", "split", "fail_entries", "mark_indexed", "begin_run"}
 )
 
 
@@ -101,16 +101,7 @@ class Watched:
 
             return await world.interrupted(name, work)
 
-        def plan(shards: Any) -> None:
-            is_due = world.interruption.is_due(name)
-            if is_due and not world.interruption.after:
-                world.interruption.strike()
-            inner(shards)
-            world.log.append((name, shards))
-            if is_due and world.interruption.after:
-                world.interruption.strike()
-
-        return plan if name == "plan" else call
+        return call
 
 
 class WatchedService(FakeService):
