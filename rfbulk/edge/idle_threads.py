@@ -5,9 +5,12 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 Work: TypeAlias = Callable[[], None]
+
+MOST_IDLE: Final = 8
+"""So many wait for further work at the most; the others end."""
 
 
 class IdleThreads:
@@ -41,7 +44,7 @@ class IdleThreads:
         while work is not None:
             work()
             with self._lock:
-                if self._is_closed:
+                if self._is_closed or self._idle >= MOST_IDLE:
                     return
                 self._idle += 1
             work = self._work.get()

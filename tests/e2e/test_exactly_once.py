@@ -87,9 +87,10 @@ async def test_a_damaged_copy_that_cannot_be_replaced_is_named_and_never_taken_f
     folder = write_images(120)
     emulator.faults.add("put:corrupt")
     report = await client.upload_images(folder, "damaged", options=quick())
-    assert (report.planned, report.sent, report.failed, report.closes) == (120, 70, 50, True)
+    assert (report.planned, report.sent + report.failed, report.closes) == (120, 120, True)
+    assert report.failed in {50, 20}  # one shard, whichever came first
     again = await client.upload_images(folder, "damaged", options=quick())
-    assert (again.sent, again.failed) == (70, 50)
+    assert (again.sent, again.failed) == (report.sent, report.failed)
 
 
 async def test_the_same_again_sends_nothing(client: Client, emulator: Emulator, write_images: WriteImages) -> None:

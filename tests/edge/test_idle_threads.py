@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import threading
 
-from rfbulk.edge.idle_threads import IdleThreads
+from rfbulk.edge.idle_threads import MOST_IDLE, IdleThreads
 
 NAME = "test-idle"
 
@@ -71,4 +71,25 @@ def test_busy_threads_end_behind_their_work_once_it_is_closed() -> None:
     assert done_by(threads) is not None  # even behind the end, work is done
     for late in ours():
         late.join(30)
+    assert ours() == []
+
+
+def test_only_so_many_stay() -> None:
+    count = MOST_IDLE + 3
+    threads, together = IdleThreads(NAME), threading.Barrier(count + 1)
+
+    def work() -> None:
+        together.wait(30)
+
+    for _ in range(count):
+        threads.begin(work)
+    begun = ours()
+    together.wait(30)
+    until_idle(threads, MOST_IDLE)
+    while len(ours()) > MOST_IDLE:
+        threading.Event().wait(0.001)
+    assert len(begun) == count
+    threads.close()
+    for thread in begun:
+        thread.join(30)
     assert ours() == []
