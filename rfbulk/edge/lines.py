@@ -11,7 +11,6 @@ import errno
 import math
 import os
 import re
-import select
 import socket
 import ssl
 import struct
@@ -22,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from rfbulk.core.heads import Head, HeadFault, parse_head
+from rfbulk.edge.polling import READABLE, WRITABLE, Poller
 from rfbulk.edge.troubles import TunnelRefused
 
 MAX_HEAD_BYTES: Final = 64 << 10
@@ -115,9 +115,7 @@ class Line:
         self.is_fresh = True  # nothing has been answered over it yet
         self._socket = bare
         self._call: Call | None = None
-        self._poller = select.poll()
-        self._poller.register(bare, select.POLLIN)
-        self._awaited = select.POLLIN
+        self._poller = Poller(bare)
         self._held = bytearray()
         self._has_ended = False
 
@@ -156,7 +154,7 @@ class Line:
         """Make the connection."""
         failure = self._socket.connect_ex(address)
         if failure in _UNDER_WAY:
-            self._wait(select.POLLOUT)
+            self._wait(WRITABLE)
             failure = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if failure:
             raise OSError(failure, os.strerror(failure))
@@ -179,9 +177,9 @@ class Line:
             try:
                 return secured.do_handshake()
             except ssl.SSLWantReadError:
-                self._wait(select.POLLIN)
+                self._wait(READABLE)
             except ssl.SSLWantWriteError:
-                self._wait(select.POLLOUT)
+                self._wait(WRITABLE)
 
     # sending
 
@@ -200,7 +198,7 @@ class Line:
             if sent:
                 view = view[sent:]
                 on_sent(sent)
-            if view and self._hears(self._wait(select.POLLIN | select.POLLOUT)):
+            if view and self._hears(self._wait(READABLE | WRITABLE)):
                 return False
         return True
 
@@ -213,7 +211,7 @@ class Line:
 
     def _hears(self, events: int) -> bool:
         """Take in what came while sending, if anything did. Tell whether it is an answer, or the end."""
-        if events & ~select.POLLOUT:
+        if events & ~WRITABLE:
             self._pull()
             return self._is_answered()
         return False
@@ -225,7 +223,7 @@ class Line:
         except (BlockingIOError, ssl.SSLWantWriteError):
             return 0
         except ssl.SSLWantReadError:
-            self._wait(select.POLLIN)
+            self._wait(READABLE)
             return 0
         except (ConnectionError, ssl.SSLError):
             return None
@@ -233,14 +231,7 @@ class Line:
     def _look(self) -> int:
         """Tell what has come, without waiting. Raises CalledOff."""
         self._belonging.go_on()
-        self._await(select.POLLIN)
-        found = self._poller.poll(0)
-        return found[0][1] if found else 0
-
-    def _await(self, events: int) -> None:
-        if events != self._awaited:
-            self._poller.modify(self._socket, events)
-            self._awaited = events
+        return self._poller.wait(self._socket, READABLE, 0)
 
     # hearing
 
@@ -279,9 +270,9 @@ class Line:
             try:
                 count = receive_into(view)
             except (BlockingIOError, ssl.SSLWantReadError):
-                self._wait(select.POLLIN)
+                self._wait(READABLE)
             except ssl.SSLWantWriteError:
-                self._wait(select.POLLOUT)
+                self._wait(WRITABLE)
             else:
                 self._has_ended = count == 0
                 self._belonging.go_on()
@@ -302,7 +293,7 @@ class Line:
     def await_more(self) -> None:
         """Wait until something comes: a try that finds nothing costs more than to ask first."""
         if not self._held and not isinstance(self._socket, ssl.SSLSocket):  # TLS may hold what no wait can see
-            self._wait(select.POLLIN)
+            self._wait(READABLE)
 
     def _is_answered(self) -> bool:
         """Tell whether the head of a final answer is here, or no more can come. Interim answers are dropped."""
@@ -320,7 +311,7 @@ class Line:
         """Wait until more has come, or the end."""
         before = len(self._held)
         while len(self._held) == before and not self._has_ended:
-            self._wait(select.POLLIN)
+            self._wait(READABLE)
             self._pull()
 
     def _pull(self) -> None:
@@ -332,15 +323,14 @@ class Line:
 
     def _wait(self, events: int) -> int:
         call = self._belonging
-        self._await(events)
         while True:
             left = self.ends_at - time.monotonic()
             if left <= 0:
                 raise TimeoutError
-            found = self._poller.poll(min(left, _LOOK_SECONDS) * 1000)
+            found = self._poller.wait(self._socket, events, min(left, _LOOK_SECONDS))
             call.go_on()
             if found:
-                return found[0][1]
+                return found
 
     @property
     def _belonging(self) -> Call:
