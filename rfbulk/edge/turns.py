@@ -61,6 +61,11 @@ class Turn:
     def __init__(self, held: threading.Lock | None = None) -> None:
         self._held = held
 
+    @property
+    def is_held(self) -> bool:
+        """Whether others wait for its end. Without turns it is nobody's."""
+        return self._held is not None
+
     def __enter__(self) -> Self:
         return self
 

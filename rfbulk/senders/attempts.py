@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -47,8 +48,10 @@ class Attempts:
     """Makes attempts, as many at once as threads ask for them. Each holds one buffer of `chunk_bytes`.
 
     A buffer is filled anew once all of it has been sent, and goes on to another shard then. A thread that is left
-    behind keeps its own. `pack` makes the tar, of files unless said otherwise. `takes_turns`: no core is left for two
-    to send at once.
+    behind keeps its own. `pack` makes the tar, of files unless said otherwise.
+
+    With `takes_turns`, no core is left for two to send at once: whoever has its turn holds a buffer of twice that, and
+    those that go beside each other, since something else is slow, of half.
     """
 
     def __init__(
@@ -89,17 +92,25 @@ class Attempts:
             ServiceRefused, NotAuthorised, UsageError: no shard can be sent this way.
         """
         with self._turns.take(call) if self._turns else Turn() as turn:
-            buffer = self._free_buffer()
+            buffer = self._free_buffer(self._length(turn))
             try:
                 return self._make_with(buffer, job, call, turn)
             finally:
                 self._buffers.append(buffer)
 
-    def _free_buffer(self) -> bytearray:
-        try:
-            return self._buffers.pop()
-        except IndexError:
-            return bytearray(self._chunk_bytes)
+    def _length(self, turn: Turn) -> int:
+        if self._turns is None:
+            return self._chunk_bytes
+        return 2 * self._chunk_bytes if turn.is_held else self._chunk_bytes // 2
+
+    def _free_buffer(self, length: int) -> bytearray:
+        """Return one of that length; those of another are given back."""
+        while self._buffers:
+            with contextlib.suppress(IndexError):  # another thread was quicker
+                buffer = self._buffers.pop()
+                if len(buffer) == length:
+                    return buffer
+        return bytearray(length)
 
     def _make_with(self, buffer: bytearray, job: ShardJob, call: Call, turn: Turn) -> ShardResult:
         counted = time.thread_time()
