@@ -8,9 +8,8 @@ none to a worse place, believes no answer further than its framing goes, and let
 from __future__ import annotations
 
 import contextlib
-import ssl
 from collections.abc import Iterator
-from http import HTTPStatus
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
@@ -180,15 +179,8 @@ class Tap:
     def _asked(self, place: Place, request: bytes) -> Head:
         try:
             inflow = self._inflow_to(place)
-            is_fresh = inflow.line.is_fresh
-            try:
-                head = inflow.ask(request)
-                is_stale = head.status == HTTPStatus.REQUEST_TIMEOUT and not is_fresh
-            except (ConnectionError, ssl.SSLError):
-                if is_fresh or not inflow.is_silent:
-                    raise
-                is_stale = True
-            if is_stale:  # the store closed it while it rested, and has not seen the request
+            head = inflow.unless_stale(partial(inflow.ask, request))
+            if head is None:
                 self.close()
                 head = self._connected(place, self._connections.new_line_to(place.origin, self._call)).ask(request)
         except LINE_ERRORS as error:

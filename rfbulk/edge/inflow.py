@@ -6,7 +6,8 @@ What it raises is what lines raise, and `HeadFault` for what is not HTTP: whoeve
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import ssl
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -54,6 +55,20 @@ class Inflow:
         self.begin()
         self.line.ask(request)
         return self.hear()
+
+    def unless_stale(self, ask: Callable[[], Head]) -> Head | None:
+        """Return what `ask` has heard, None if the connection had been used before and turns out to be dead.
+
+        Then the other side has closed it while it rested, and has not seen the request.
+        """
+        is_fresh = self.line.is_fresh
+        try:
+            head = ask()
+        except (ConnectionError, ssl.SSLError):
+            if is_fresh or not self.is_silent:
+                raise
+            return None
+        return None if head.status == HTTPStatus.REQUEST_TIMEOUT and not is_fresh else head
 
     def begin(self) -> None:
         """Note that a request is being sent, by others than `ask`."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable
-from functools import partial
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import anyio
 
@@ -80,35 +79,42 @@ def start_thread(work: Callable[[], T], *, name: str) -> asyncio.Future[T]:
 
 
 def _begun(work: Callable[[], T], begin: Callable[[Callable[[], None]], None]) -> asyncio.Future[T]:
-    loop = asyncio.get_running_loop()
-    ended: asyncio.Future[T] = loop.create_future()
+    ended: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
     def run() -> None:
-        tell: Callable[[], None]
         try:
-            tell = partial(ended.set_result, work())
+            result: object = work()
         except BaseException as error:  # noqa: BLE001 - raised again by whoever waits for the thread
-            tell = partial(ended.set_exception, error)
-        with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits
-            loop.call_soon_threadsafe(tell)
+            result = error
+        settle(ended, result)
 
     begin(run)
     return ended
 
 
-def settle(ended: asyncio.Future[object], result: object) -> None:
+def settle(ended: asyncio.Future[Any], result: object) -> None:
     """End what a loop waits for, with a result or an error, from any thread. The first end counts."""
+    settle_all([(ended, result)])
 
-    def end() -> None:
+
+def settle_all(results: Iterable[tuple[asyncio.Future[Any], object]]) -> None:
+    """The same for many at once: each loop is woken once."""
+    of_loops: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], object]]] = {}
+    for ended, result in results:
+        of_loops.setdefault(ended.get_loop(), []).append((ended, result))
+    for loop, those in of_loops.items():
+        with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits
+            loop.call_soon_threadsafe(_end_all, those)
+
+
+def _end_all(results: list[tuple[asyncio.Future[Any], object]]) -> None:
+    for ended, result in results:
         if ended.done():
-            return
+            continue
         if isinstance(result, BaseException):
             ended.set_exception(result)
         else:
             ended.set_result(result)
-
-    with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits
-        ended.get_loop().call_soon_threadsafe(end)
 
 
 def _hear(ended: asyncio.Future[T]) -> None:

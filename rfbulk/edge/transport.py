@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import ssl
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -43,7 +42,6 @@ USER_AGENT: Final = f"rfbulk/{__version__}"
 _JSON: Final = "application/json"
 _PIECE_BYTES: Final = 64 << 10
 _BUFFER_BYTES: Final = 2 * MAX_HEAD_BYTES
-_REQUEST_TIMEOUT: Final = 408
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +186,7 @@ class _Exchange:
         self._request = request
         self._line: Line | None = None
         self._head: Head | None = None
+        self._is_sent = False
 
     def make(self, operation: str, subject: str) -> Exchanged:
         """Do it. Raises what `Transport.exchange` raises, but for its own end in time, and CalledOff."""
@@ -210,43 +209,41 @@ class _Exchange:
 
     def _answer(self, origin: Origin) -> tuple[Exchanged, bool]:
         """Ask and be answered. Tells also whether the connection stands where another request may begin."""
-        self._line = self._connections.line_to(origin, self.call)
-        is_fresh = self._line.is_fresh
-        inflow, is_sent = self._inflow(), False
-        try:
-            is_sent = self._ask(inflow, origin)
-            head = self._head = inflow.hear()
-            is_stale = head.status == _REQUEST_TIMEOUT and not is_fresh
-        except (ConnectionError, ssl.SSLError):
-            is_stale = not is_fresh and inflow.is_silent
-            if not is_stale or self._request.method != "GET":
-                raise
-        if is_stale and self._request.method == "GET":
+        inflow = self._inflow_over(self._connections.line_to(origin, self.call))
+        if self._request.method == "GET":
+            head = inflow.unless_stale(partial(self._ask, inflow, origin))
+        else:
+            head = self._ask(inflow, origin)
+        if head is None:
             self._leave(origin, keep=False)
-            self._line = self._connections.new_line_to(origin, self.call)
-            inflow = self._inflow()
-            is_sent = self._ask(inflow, origin)
-            head = self._head = inflow.hear()
+            inflow = self._inflow_over(self._connections.new_line_to(origin, self.call))
+            head = self._ask(inflow, origin)
+        self._head = head
         content = self._content(inflow, head)
-        return Exchanged(head.status, head.headers, content), is_sent and inflow.is_at_start
+        return Exchanged(head.status, head.headers, content), self._is_sent and inflow.is_at_start
 
-    def _inflow(self) -> Inflow:
-        if self._line is None:
-            raise AssertionError("there is a line by now")
-        return Inflow(self._line, bytearray(_BUFFER_BYTES), stall_seconds=self._request.silent_seconds)
+    def _inflow_over(self, line: Line) -> Inflow:
+        self._line = line
+        return Inflow(line, bytearray(_BUFFER_BYTES), stall_seconds=self._request.silent_seconds)
 
-    def _ask(self, inflow: Inflow, origin: Origin) -> bool:
-        """Send the request. False if it was answered before all of it had been sent."""
+    def _ask(self, inflow: Inflow, origin: Origin) -> Head:
         inflow.begin()
-        line, request = inflow.line, self._request
-        if not line.send(_head_of(request, origin)):
+        self._is_sent = self._send(inflow, origin)
+        return inflow.hear()
+
+    def _send(self, inflow: Inflow, origin: Origin) -> bool:
+        """Send the request. False if it was answered before all of it had been sent."""
+
+        def on_sent(_count: int) -> None:
+            inflow.limit()
+
+        if not inflow.line.send(_head_of(self._request, origin), on_sent):
             return False
-        with contextlib.closing(_pieces(request.body)) as pieces:
+        with contextlib.closing(_pieces(self._request.body)) as pieces:
             for piece in pieces:
                 inflow.limit()
-                if not line.send(piece, lambda _count: inflow.limit()):
+                if not inflow.line.send(piece, on_sent):
                     return False
-        inflow.limit()
         return True
 
     def _content(self, inflow: Inflow, head: Head) -> bytes:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Protocol, TypeAlias, TypeVar
 
+from rfbulk.edge.threads import settle_all
 from rfbulk.errors import CheckpointDamaged, NoRoom, RfbulkError
 
 T = TypeVar("T")
@@ -151,29 +152,15 @@ class SqliteWriter:
 
 
 def _tell(results: list[tuple[Waiting, Any]]) -> None:
-    """Tell all that have waited for a commit; each loop is woken once."""
-    of_loops: dict[asyncio.AbstractEventLoop, list[tuple[Waiting, Any]]] = {}
+    """Tell all that have waited for a commit."""
+    settle_all((ended, result) for ended, result in results if isinstance(ended, asyncio.Future))
     for ended, result in results:
-        if isinstance(ended, Future):
-            _end(ended, result)
+        if isinstance(ended, asyncio.Future):
+            continue
+        if isinstance(result, RfbulkError):
+            ended.set_exception(result)
         else:
-            of_loops.setdefault(ended.get_loop(), []).append((ended, result))
-    for loop, those in of_loops.items():
-        with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits
-            loop.call_soon_threadsafe(_end_all, those)
-
-
-def _end_all(results: list[tuple[Waiting, Any]]) -> None:
-    for ended, result in results:
-        if not ended.done():  # cancelled meanwhile
-            _end(ended, result)
-
-
-def _end(ended: Waiting, result: Any) -> None:
-    if isinstance(result, RfbulkError):
-        ended.set_exception(result)
-    else:
-        ended.set_result(result)
+            ended.set_result(result)
 
 
 def _in_one_transaction(connection: sqlite3.Connection, works: list[Work]) -> list[Any]:
