@@ -89,7 +89,7 @@ def _toml(text: str) -> dict[str, Any]:
     except tomllib.TOMLDecodeError:
         raise
     except (ValueError, RecursionError):
-        raise tomllib.TOMLDecodeError("a value is too long, or nested too deep") from None
+        raise msgspec.ValidationError("a value is too long, or nested too deep") from None
 
 
 def _flow(values: dict[str, Any], notifications_url: str | None) -> Flow:

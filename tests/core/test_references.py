@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import suppress
 
 import msgspec
@@ -117,7 +118,16 @@ def test_a_reference_never_takes_more_than_it_is_said_to(name: str) -> None:
 
 
 def test_a_line_nested_beyond_all_measure_is_refused_like_any_other() -> None:
-    """Python's own limit came through, and ended the command with a traceback instead of a line's number."""
+    """Python's own limit came through, and ended the command with a traceback instead of a line's number.
+
+    Python 3.14 has no such limit at this depth: the line is then taken like any other.
+    """
     line = b'{"name": "a", "url": "https://x.example/a", "more": ' + b"[" * 20_000 + b"]" * 20_000 + b"}"
-    with pytest.raises(ReferenceFault, match="not one JSON object"):
-        reference_of(line)
+    try:
+        taken = reference_of(line)
+    except ReferenceFault as fault:
+        assert "not one JSON object" in str(fault)  # noqa: PT017 - which of the two it is, Python decides
+    else:
+        assert taken is not None
+        assert (taken.name, taken.url) == ("a", "https://x.example/a")
+        assert sys.version_info >= (3, 14)
