@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -351,9 +352,19 @@ async def test_cancelled_it_leaves_no_thread_and_the_same_again_finishes(
     client: Client, emulator: Emulator, results: dict[str, bytes], folder: Path
 ) -> None:
     emulator.faults.add("download:stall,seconds=30,after=20")
-    with anyio.move_on_after(1.0) as scope:
-        await client.export("results", folder)
-    assert scope.cancelled_caught
+    fetched = anyio.Event()
+
+    def on_event(event: object) -> None:
+        if isinstance(event, FilesFetched):
+            fetched.set()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(partial(client.export, "results", folder, on_event=on_event))
+        with anyio.fail_after(20):
+            await fetched.wait()
+            while emulator.faults.unconsumed():  # noqa: ASYNC110 - it has no event
+                await anyio.sleep(0.01)
+        group.cancel_scope.cancel()
     kept = {"rfbulk-call"}  # by the client, for its next calls
     for thread in threading.enumerate():
         if thread.name.startswith("rfbulk-") and thread.name not in kept:
