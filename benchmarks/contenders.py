@@ -25,6 +25,8 @@ RIVAL = "inference-cli"
 RIVAL_VERSION = "1.8.3"
 RIVAL_VENV = ROOT / ".venv-inference"
 LIMIT = "limit"
+LIMIT_SMALL_BUFFER = "limit, small buffer"
+SMALL_BUFFER_BYTES = 160 << 10  # as rfbulk asks for where the other side is this machine
 RFBULK = "rfbulk"
 CURL = "tar | curl"
 
@@ -58,7 +60,7 @@ def contenders(bench: Bench) -> tuple[list[Contender], list[str]]:
     """Return those who can take part, and why the others cannot."""
     found: list[Contender] = []
     missing: list[str] = []
-    for seek in (rfbulk, rival, tar_curl, limit):
+    for seek in (rfbulk, rival, tar_curl, limit, limit_small_buffer):
         match seek(bench):
             case Contender() as contender:
                 found.append(contender)
@@ -145,3 +147,9 @@ def limit(bench: Bench) -> Contender | str:
     """Return the least that any client must do, in C."""
     program = compiled("limit", bench.build)
     return Contender(LIMIT, lambda job: Command((str(program), str(job.folder), str(job.port))))
+
+
+def limit_small_buffer(bench: Bench) -> Contender | str:
+    """Return the same, where the system holds little of what was sent: it is in the cache still when it is received."""
+    start = (str(compiled("limit", bench.build)), "-s", str(SMALL_BUFFER_BYTES))
+    return Contender(LIMIT_SMALL_BUFFER, lambda job: Command((*start, str(job.folder), str(job.port))))

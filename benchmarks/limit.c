@@ -2,6 +2,7 @@
  *
  *     limit FOLDER PORT            two threads list, read and pack the files of FOLDER and PUT the tars to 127.0.0.1:PORT
  *     limit FOLDER PORT THREADS    so many threads PUT each file by itself, over a connection each that is kept
+ *     limit -s BYTES FOLDER PORT   the system holds no more of what was sent (SO_SNDBUF), else what it holds by itself
  *
  * No grants, no checksums, no checkpoint, no retries: whatever goes wrong ends it. */
 #define _GNU_SOURCE
@@ -52,6 +53,7 @@ static struct {
     struct entry carried; /* listed, but too large for the shard before */
     bool carries;
     bool sends_each;
+    int send_bytes; /* SO_SNDBUF, 0: what the system sees fit */
     unsigned requests;
 } work = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -240,6 +242,8 @@ static void *run(void *unused)
         connect(outlet.socket, (struct sockaddr *)&address, sizeof address) != 0)
         fail("limit: connect");
     setsockopt(outlet.socket, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
+    if (work.send_bytes > 0)
+        setsockopt(outlet.socket, SOL_SOCKET, SO_SNDBUF, &work.send_bytes, sizeof work.send_bytes);
     send_all(&outlet, shard);
     close(outlet.socket);
     free(outlet.buffer);
@@ -250,8 +254,13 @@ static void *run(void *unused)
 int main(int count, char **arguments)
 {
     pthread_t threads[MOST_THREADS];
+    if (count > 2 && strcmp(arguments[1], "-s") == 0) {
+        work.send_bytes = atoi(arguments[2]);
+        arguments += 2;
+        count -= 2;
+    }
     if (count < 3 || count > 4) {
-        fprintf(stderr, "usage: limit FOLDER PORT [THREADS]\n");
+        fprintf(stderr, "usage: limit [-s BYTES] FOLDER PORT [THREADS]\n");
         return 2;
     }
     work.folder = opendir(arguments[1]);

@@ -158,10 +158,16 @@ def test_a_reset_forgets_objects(sink: Sink) -> None:
     assert sink.stats().images == 0
 
 
-@pytest.mark.parametrize("arguments", [(), ("1",), ("3",)], ids=["packed", "each, by one", "each, by three"])
-def test_the_limit_sends_every_file_whole(sink: Sink, bench: Bench, build: Path, arguments: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("options", "arguments"),
+    [((), ()), (("-s", "163840"), ()), ((), ("1",)), ((), ("3",))],
+    ids=["packed", "packed, small buffer", "each, by one", "each, by three"],
+)
+def test_the_limit_sends_every_file_whole(
+    sink: Sink, bench: Bench, build: Path, options: tuple[str, ...], arguments: tuple[str, ...]
+) -> None:
     data = prepare_files(SMALL, 700, bench)
-    command = (str(compiled("limit", build)), str(data.folder), str(sink.port), *arguments)
+    command = (str(compiled("limit", build)), *options, str(data.folder), str(sink.port), *arguments)
     said = subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout
     stats = sink.stats()
     assert (data.files, data.total_bytes, data.image_sum) == (stats.images, stats.image_bytes, stats.image_sum)

@@ -160,6 +160,17 @@ def test_what_waits_to_be_sent_is_thrown_away_at_the_close() -> None:
     assert call._socket is None
 
 
+@pytest.mark.parametrize(("host", "family"), [("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6)])
+def test_little_waits_in_the_system_for_a_reader_on_this_machine(host: str, family: socket.AddressFamily) -> None:
+    """Megabytes would have left the cache before they are read. Linux doubles the number, for what it writes itself."""
+    with socket.create_server((host, 0), family=family) as listening:
+        call = a_call()
+        line = open_line(host, listening.getsockname()[1], call, ends_at=float("inf"))
+        assert call._socket is not None
+        assert 160 << 10 <= call._socket.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) <= 320 << 10
+        line.close()
+
+
 def test_a_handshake_with_who_is_gone_sends_nothing_in_clear() -> None:
     with a_line() as (line, theirs):
         theirs.close()
