@@ -163,7 +163,11 @@ def test_what_waits_to_be_sent_is_thrown_away_at_the_close() -> None:
 @pytest.mark.parametrize(("host", "family"), [("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6)])
 def test_little_waits_in_the_system_for_a_reader_on_this_machine(host: str, family: socket.AddressFamily) -> None:
     """Megabytes would have left the cache before they are read. Linux doubles the number, for what it writes itself."""
-    with socket.create_server((host, 0), family=family) as listening:
+    try:
+        server = socket.create_server((host, 0), family=family)
+    except OSError as error:
+        pytest.skip(f"no {family.name} here: {error}")
+    with server as listening:
         call = a_call()
         line = open_line(host, listening.getsockname()[1], call, ends_at=float("inf"))
         assert call._socket is not None
