@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Final
 
 from rfbulk.core.model import Outcome
-from rfbulk.core.retry import is_passing_status
+from rfbulk.core.retry_after import is_passing_status
 
 _TOO_LARGE: Final = frozenset({"EntityTooLarge", "MaxMessageLengthExceeded", "RequestBodyTooLarge"})
 _GARBLED_ON_THE_WAY: Final = frozenset(

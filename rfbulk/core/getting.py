@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from rfbulk.core.fetching import FetchOutcome
-from rfbulk.core.retry import is_passing_status
+from rfbulk.core.retry_after import is_passing_status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

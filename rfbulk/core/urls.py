@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 _URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)([^#]*)(?:#.*)?", re.DOTALL)
 _NETLOC: Final = re.compile(r"(?:(.*)@)?(\[[^\[\]@]*\]|[^:\[\]@]*)(?::([0-9]{0,5}))?", re.DOTALL)
@@ -12,8 +13,7 @@ _PORTS: Final = {"http": 80, "https": 443}
 _MAX_PORT: Final = 65_535
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Url:
+class Url(msgspec.Struct, frozen=True):
     """Where a request goes. `host` is as sockets want it, `target` is path and query, exactly as they were written.
 
     `userinfo` is what stands before the host's `@`. It and `target` may hold secrets, so neither is ever shown.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from rfbulk.core.hashes import crc32c_of, google_hashes
 from rfbulk.core.redaction import excerpt
-from rfbulk.core.retry import parse_http_date, parse_retry_after
+from rfbulk.core.retry_after import parse_http_date, parse_retry_after
 from rfbulk.core.store_errors import MAX_STORE_ERROR_BYTES, parse_store_error
 from rfbulk.edge.inflow import Inflow
 from rfbulk.edge.troubles import LINE_ERRORS
@@ -55,8 +56,7 @@ class WrongLength(Exception):
         return f"{self.announced} bytes were announced, {self.given} came"
 
 
-@dataclass(frozen=True, slots=True)
-class PutAnswer:
+class PutAnswer(msgspec.Struct, frozen=True):
     """What the store answered. Texts are safe to show; hashes are None or "" where it tells none.
 
     `crc32c` and `md5` (base64) are of what it holds now. `is_page`: it is a web page.

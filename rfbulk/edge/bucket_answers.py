@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from rfbulk.core.retry import is_passing_status
+from rfbulk.core.retry_after import is_passing_status
 from rfbulk.edge.bucket_troubles import BucketTrouble
 from rfbulk.errors import NotAuthorised, RfbulkError, SourceError
 

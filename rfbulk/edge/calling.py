@@ -15,7 +15,7 @@ from urllib.parse import quote, urlencode
 from rfbulk.core import wire
 from rfbulk.core.grants import UrlFault, check_url
 from rfbulk.core.redaction import excerpt, spellings
-from rfbulk.core.retry import is_passing_status, parse_http_date, parse_retry_after
+from rfbulk.core.retry_after import is_passing_status, parse_http_date, parse_retry_after
 from rfbulk.core.secrets import ApiKey
 from rfbulk.errors import NotAuthorised, ProtocolError, RfbulkError, ServiceRefused, TroublePassing, UsageError
 

@@ -17,7 +17,6 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from rfbulk.core.heads import Head, HeadFault, parse_head
@@ -51,16 +50,18 @@ class CalledOff(Exception):
     """The attempt was called off by its owner. It never leaves the senders."""
 
 
-@dataclass(slots=True)
 class Call:
     """One attempt, as seen from outside of its thread. `on_bytes` is told in that thread what was sent."""
 
-    on_bytes: Callable[[int], None]
-    bytes_sent: int = 0
-    is_complete: bool = False
-    _called_off: threading.Event = field(default_factory=threading.Event)
-    _socket: socket.socket | None = None
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    __slots__ = ("_called_off", "_lock", "_socket", "bytes_sent", "is_complete", "on_bytes")
+
+    def __init__(self, on_bytes: Callable[[int], None]) -> None:
+        self.on_bytes = on_bytes
+        self.bytes_sent = 0
+        self.is_complete = False
+        self._called_off = threading.Event()
+        self._socket: socket.socket | None = None
+        self._lock = threading.Lock()
 
     def call_off(self) -> None:
         """End the attempt: its connection is cut, so that nothing it still holds arrives."""

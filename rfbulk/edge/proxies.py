@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from rfbulk.core.loopback import is_loopback
 from rfbulk.core.urls import Url, url_of
@@ -13,8 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Proxies:
+class Proxies(msgspec.Struct, frozen=True):
     """A proxy for each scheme, and the hosts that are reached without one. URLs may hold a password."""
 
     by_scheme: Mapping[str, Url]

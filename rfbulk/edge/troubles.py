@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import socket
 import ssl
-from dataclasses import dataclass
 from enum import StrEnum
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from rfbulk.core.heads import HeadFault
-from rfbulk.core.retry import is_passing_status
+from rfbulk.core.retry_after import is_passing_status
 from rfbulk.errors import NotAuthorised, ProtocolError, RfbulkError, ServiceRefused, TroublePassing
 
 if TYPE_CHECKING:
@@ -41,8 +42,7 @@ LINE_ERRORS: Final = (OSError, HeadFault, TunnelRefused)
 """All that a connection used from a thread lets out where it, and not our own code, is at fault."""
 
 
-@dataclass(frozen=True, slots=True)
-class Trouble:
+class Trouble(msgspec.Struct, frozen=True):
     """One trouble in words that are safe to show. They name host and port."""
 
     kind: TroubleKind

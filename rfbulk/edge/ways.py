@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ssl
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from rfbulk.edge.proxies import Proxies, proxies_from
 from rfbulk.errors import UsageError
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
     from rfbulk.core.urls import Url
 
 
-@dataclass(frozen=True, slots=True)
-class Ways:
+class Ways(msgspec.Struct, frozen=True):
     """The ways out. `cert_file` stands for the system's authorities, as OpenSSL has it; `ca_file` is added to them."""
 
     proxies: Proxies

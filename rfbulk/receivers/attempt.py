@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from rfbulk.core.fetching import Check, FetchOutcome, FetchResult, UnpackLimits
 from rfbulk.core.getting import is_page, judge_get
-from rfbulk.core.retry import parse_http_date, parse_retry_after
+from rfbulk.core.retry_after import parse_http_date, parse_retry_after
 from rfbulk.receivers.intake import Digest, Intake
 
 if TYPE_CHECKING:

@@ -23,9 +23,14 @@ MAX_PROCESSES: Final = 8
 
 _PROGRAM: Final = (
     "import json, sys; sys.path[:], road = json.loads(sys.stdin.buffer.readline());"
+    " sys.modules['typing_extensions'] = None;"
     " from rfbulk.workers.child import main; main(road)"
 )
-"""The way to our modules goes over the pipe: the host's may be no folder that a fresh interpreter looks into."""
+"""The way to our modules goes over the pipe: the host's may be no folder that a fresh interpreter looks into. msgspec
+does as well without `typing_extensions`, for whose sake it would load a tenth of what such a process holds."""
+
+_THRIFT: Final = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"}
+"""glibc's `mallopt(3)`: else each thread keeps what others could use, and the heap what was a buffer."""
 
 _INHERITED: Final = ("PATH", "TMPDIR", "TZ", "LANG", "LOCALDOMAIN", "RES_OPTIONS")
 _INHERITED_FAMILIES: Final = ("LC_", "LD_", "DYLD_", "SSL_CERT_", "OPENSSL_")
@@ -112,4 +117,4 @@ def _inherited(environment: Mapping[str, str]) -> dict[str, str]:
     kept = {
         name: value for name, value in environment.items() if name in _INHERITED or name.startswith(_INHERITED_FAMILIES)
     }
-    return {"MALLOC_ARENA_MAX": "2"} | kept  # glibc's `mallopt(3)`: else each thread keeps what others could use
+    return _THRIFT | kept

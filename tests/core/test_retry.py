@@ -4,14 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rfbulk.core.retry import (
-    MAX_RETRY_AFTER_SECONDS,
-    RetryPolicy,
-    is_passing_status,
-    next_delay,
-    parse_http_date,
-    parse_retry_after,
-)
+from rfbulk.core.retry import RetryPolicy, next_delay
+from rfbulk.core.retry_after import MAX_RETRY_AFTER_SECONDS, is_passing_status, parse_http_date, parse_retry_after
 
 POLICY = RetryPolicy(first_seconds=1.0, cap_seconds=60.0, budget_seconds=900.0)
 NOON = 1_735_732_800.0  # Wed, 01 Jan 2025 12:00:00 GMT

@@ -28,7 +28,7 @@ from rfbulk.core.notices import NotANotice, digest_of, parse_notice, subject_of
 from rfbulk.core.readiness import failed_files
 from rfbulk.core.redaction import excerpt
 from rfbulk.core.references import ReferenceFault, reference_of
-from rfbulk.core.retry import MAX_RETRY_AFTER_SECONDS, parse_http_date, parse_retry_after
+from rfbulk.core.retry_after import MAX_RETRY_AFTER_SECONDS, parse_http_date, parse_retry_after
 from rfbulk.core.secrets import SignedUrl
 from rfbulk.core.standing import parse_flows
 from rfbulk.core.store_errors import parse_store_error
