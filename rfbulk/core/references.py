@@ -54,6 +54,9 @@ class Reference(msgspec.Struct, frozen=True, gc=False):
     def __repr__(self) -> str:
         return f"Reference({self.name!r})"
 
+    def __rich_repr__(self) -> list[tuple[str, object]]:  # else rich's tracebacks show all fields
+        return [("name", self.name)]
+
 
 class ReferenceFault(ValueError):
     """What is wrong with a line. Its text shows no URL."""

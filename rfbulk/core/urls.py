@@ -28,6 +28,9 @@ class Url(msgspec.Struct, frozen=True):
     def __repr__(self) -> str:
         return f"<Url {self.scheme}://{self.place}>"
 
+    def __rich_repr__(self) -> list[tuple[str, object]]:  # else rich's tracebacks show all fields
+        return [("place", self.place)]
+
     @property
     def place(self) -> str:
         """Host and port, for people."""

@@ -20,6 +20,9 @@ class Proxies(msgspec.Struct, frozen=True):
     by_scheme: Mapping[str, Url]
     bypass: str
 
+    def __repr__(self) -> str:
+        return f"<Proxies for {', '.join(sorted(self.by_scheme))}>"
+
     def lead_to(self, scheme: str, host: str, port: int) -> Url | None:
         """Return the proxy that leads there, None to go directly. This machine is never reached through a proxy."""
         proxy = self.by_scheme.get(scheme)

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.pretty import pretty_repr
 
 from rfbulk.core.model import BatchId
 from rfbulk.core.references import (
@@ -35,6 +36,7 @@ def test_a_good_line_is_a_reference_whatever_stands_beside() -> None:
     reference = reference_of(b"\xef\xbb\xbf" + line, is_first=True)
     assert reference == Reference("a.jpg", mark_of(URL), URL)
     assert "canary" not in repr(reference)
+    assert pretty_repr(reference) == "Reference(name='a.jpg')"  # rich's tracebacks show locals so
 
 
 BAD = [

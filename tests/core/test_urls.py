@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from rich.pretty import pretty_repr
 
 from rfbulk.core.urls import Url, url_of
 
@@ -64,5 +65,6 @@ def test_a_host_is_named_as_it_was_signed(text: str, expected: str) -> None:
 
 
 def test_nothing_secret_is_shown() -> None:
-    shown = repr(url_of("http://user:c4n4ry@gate.example:3128/o?sig=c4n4ry"))
-    assert shown == "<Url http://gate.example:3128>"
+    url = url_of("http://user:c4n4ry@gate.example:3128/o?sig=c4n4ry")
+    assert repr(url) == "<Url http://gate.example:3128>"
+    assert pretty_repr(url) == "Url(place='gate.example:3128')"  # rich's tracebacks show locals so

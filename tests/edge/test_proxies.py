@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from rich.pretty import pretty_repr
 
 from rfbulk.core.urls import url_of
 from rfbulk.edge.proxies import proxies_from
@@ -43,6 +44,7 @@ def test_a_proxy_that_is_not_spoken_to_is_an_error_before_anything_is_sent(text:
 def test_a_password_of_a_proxy_is_not_shown() -> None:
     proxies = proxies_from({"https_proxy": "http://user:c4n4ry@proxy:3128"})
     assert "c4n4ry" not in repr(proxies)
+    assert "c4n4ry" not in pretty_repr(proxies)
     with pytest.raises(UsageError) as refused:
         proxies_from({"https_proxy": "socks5://user:c4n4ry@proxy:3128"})
     assert "c4n4ry" not in f"{refused.value} {refused.value!r}"
