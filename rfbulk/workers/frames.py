@@ -33,6 +33,12 @@ class SetUp(msgspec.Struct, frozen=True, tag=True):
     takes_turns: bool = False
     limits: UnpackLimits = UnpackLimits()
 
+    def __repr__(self) -> str:
+        return "<SetUp>"  # a proxy's URL may hold a password
+
+    def __rich_repr__(self) -> list[tuple[str, object]]:  # else rich's tracebacks show all fields
+        return []
+
 
 class Send(msgspec.Struct, frozen=True, tag=True):
     """Make an attempt to send a shard. Answered by `Sent`."""
