@@ -145,11 +145,14 @@ def tar_curl(_: Bench) -> Contender | str:
 
 def limit(bench: Bench) -> Contender | str:
     """Return the least that any client must do, in C."""
-    program = compiled("limit", bench.build)
-    return Contender(LIMIT, lambda job: Command((str(program), str(job.folder), str(job.port))))
+    return _limit(LIMIT, bench)
 
 
 def limit_small_buffer(bench: Bench) -> Contender | str:
     """Return the same, where the system holds little of what was sent: it is in the cache still when it is received."""
-    start = (str(compiled("limit", bench.build)), "-s", str(SMALL_BUFFER_BYTES))
-    return Contender(LIMIT_SMALL_BUFFER, lambda job: Command((*start, str(job.folder), str(job.port))))
+    return _limit(LIMIT_SMALL_BUFFER, bench, "-s", str(SMALL_BUFFER_BYTES))
+
+
+def _limit(name: str, bench: Bench, *options: str) -> Contender:
+    start = (str(compiled("limit", bench.build)), *options)
+    return Contender(name, lambda job: Command((*start, str(job.folder), str(job.port))))

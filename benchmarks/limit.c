@@ -256,6 +256,10 @@ int main(int count, char **arguments)
     pthread_t threads[MOST_THREADS];
     if (count > 2 && strcmp(arguments[1], "-s") == 0) {
         work.send_bytes = atoi(arguments[2]);
+        if (work.send_bytes <= 0) {
+            fprintf(stderr, "limit: -s wants a number of bytes\n");
+            return 2;
+        }
         arguments += 2;
         count -= 2;
     }

@@ -179,3 +179,9 @@ def test_the_limit_sends_every_file_whole(
 def test_the_limit_refuses_what_it_does_not_understand(build: Path, tmp_path: Path, arguments: tuple[str, ...]) -> None:
     wrong = (str(compiled("limit", build)), str(tmp_path), *(("1",) if arguments else ()), *arguments)
     assert subprocess.run(wrong, check=False, capture_output=True, timeout=30).returncode == 2
+
+
+@pytest.mark.parametrize("size", ["0", "-1", "many"])
+def test_the_limit_wants_a_size_of_its_buffer(build: Path, tmp_path: Path, size: str) -> None:
+    wrong = (str(compiled("limit", build)), "-s", size, str(tmp_path), "1")
+    assert subprocess.run(wrong, check=False, capture_output=True, timeout=30).returncode == 2
