@@ -72,7 +72,8 @@ def test_a_bad_line_says_what_is_wrong_and_shows_no_url(line: bytes, told: str) 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused(line: bytes) -> None:
     with suppress(ReferenceFault):
-        reference_of(line, is_first=True)
+        taken = reference_of(line, is_first=True)
+        assert taken is None or (taken.name and taken.url.startswith("http"))
 
 
 @pytest.mark.parametrize(

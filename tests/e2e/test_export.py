@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-from functools import partial
 from pathlib import Path
 
 import anyio
@@ -358,13 +357,19 @@ async def test_cancelled_it_leaves_no_thread_and_the_same_again_finishes(
         if isinstance(event, FilesFetched):
             fetched.set()
 
-    async with anyio.create_task_group() as group:
-        group.start_soon(partial(client.export, "results", folder, on_event=on_event))
-        with anyio.fail_after(20):
-            await fetched.wait()
-            while emulator.faults.unconsumed():  # noqa: ASYNC110 - it has no event
-                await anyio.sleep(0.01)
-        group.cancel_scope.cancel()
+    async def cancel_once_it_stands_still() -> None:
+        await fetched.wait()
+        while emulator.faults.unconsumed():  # noqa: ASYNC110 - it has no event
+            await anyio.sleep(0.01)
+        scope.cancel()
+
+    scope = anyio.CancelScope()
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as group:
+            group.start_soon(cancel_once_it_stands_still)
+            with scope:
+                await client.export("results", folder, on_event=on_event)
+            assert scope.cancelled_caught
     kept = {"rfbulk-call"}  # by the client, for its next calls
     for thread in threading.enumerate():
         if thread.name.startswith("rfbulk-") and thread.name not in kept:
